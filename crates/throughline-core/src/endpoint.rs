@@ -1,0 +1,46 @@
+//! The sending side: a sink is a Tower service; an endpoint is a sink that knows its name.
+
+use crate::{Destination, Error};
+use bytestring::ByteString;
+use std::{future::Future, sync::Arc};
+
+/// A sink that can say where it sends to.
+///
+/// The sending itself is `tower_service::Service<Message, Response = Receipt>`: an adapter implements both on one
+/// cloneable type, and a publisher needs nothing else.
+pub trait Endpoint {
+    /// Where it sends to; the same `Arc` each time.
+    fn destination(&self) -> Arc<Destination>;
+
+    /// Waits until everything that was handed to the client is confirmed or has failed.
+    ///
+    /// # Errors
+    /// Says how many messages were not confirmed. The caller gives up at its own deadline.
+    fn flush(&self) -> impl Future<Output = Result<(), Error>> + Send {
+        std::future::ready(Ok(()))
+    }
+}
+
+/// The broker's word that it has the message.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Receipt {
+    /// The partition it went to, where the broker has them.
+    pub partition: Option<i32>,
+    /// Its offset, where the broker has them.
+    pub offset: Option<i64>,
+    /// The broker's identity for it, where it gives one.
+    pub id: Option<ByteString>,
+}
+
+impl Receipt {
+    /// A place in a partitioned log.
+    pub fn at(partition: i32, offset: i64) -> Self {
+        Receipt { partition: Some(partition), offset: Some(offset), id: None }
+    }
+
+    /// An identity that the broker gave.
+    pub fn with_id(id: impl Into<ByteString>) -> Self {
+        Receipt { id: Some(id.into()), ..Receipt::default() }
+    }
+}

@@ -1,0 +1,126 @@
+//! What an adapter says of its own doings.
+
+use crate::{Destination, Error, Settlement};
+use std::{fmt, sync::Arc, time::Duration};
+
+/// Listens to an adapter. Called from its threads, once a batch rather than once a message: it must return at once.
+pub trait Observe: Send + Sync + 'static {
+    /// Something happened.
+    fn observe(&self, event: Event<'_>);
+}
+
+/// Shared by everything that one source started.
+pub type Observer = Arc<dyn Observe>;
+
+/// Hears everything and keeps nothing.
+impl Observe for () {
+    fn observe(&self, _: Event<'_>) {}
+}
+
+/// What happened. Numbers and names only: what to make of it (a span, a metric, a log line) is the listener's choice.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A batch came from the broker.
+    Received {
+        /// From where.
+        destination: &'a Arc<Destination>,
+        /// How many.
+        count: usize,
+    },
+    /// The broker answered a settlement, or will never do so.
+    Settled(Settled<'a>),
+    /// Everything below these offsets is done for the group.
+    Committed {
+        /// The topic.
+        destination: &'a Arc<Destination>,
+        /// The partition.
+        partition: i32,
+        /// The next offset that would be delivered after a restart.
+        offset: i64,
+    },
+    /// Messages were no longer ours when their answer came, or before.
+    LeaseLost {
+        /// From where.
+        destination: &'a Arc<Destination>,
+        /// How many.
+        count: usize,
+    },
+    /// Positions were passed over without a delivery, which is not by itself a loss; `reason` says why.
+    Skipped {
+        /// The topic.
+        destination: &'a Arc<Destination>,
+        /// The partition.
+        partition: i32,
+        /// From this offset.
+        from: i64,
+        /// Up to, not including, this one.
+        to: i64,
+        /// Why.
+        reason: &'a str,
+    },
+    /// The connection is gone; the adapter goes on trying.
+    Reconnecting {
+        /// What it met.
+        error: &'a Error,
+    },
+    /// It is back.
+    Reconnected,
+    /// How far a partition is behind its end.
+    Lag {
+        /// The topic.
+        destination: &'a Arc<Destination>,
+        /// The partition.
+        partition: i32,
+        /// Messages.
+        messages: i64,
+    },
+    /// The assignment changed.
+    Rebalanced {
+        /// Gained, as `(topic, partition)`.
+        assigned: &'a [(Arc<Destination>, i32)],
+        /// Given up.
+        revoked: &'a [(Arc<Destination>, i32)],
+    },
+}
+
+/// One answer of the broker to settlements.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub struct Settled<'a> {
+    /// Of what.
+    pub destination: &'a Arc<Destination>,
+    /// How many.
+    pub count: usize,
+    /// How.
+    pub how: Settlement,
+    /// The broker's answer.
+    pub result: Result<(), &'a Error>,
+    /// How long the broker took.
+    pub duration: Duration,
+}
+
+impl<'a> Settled<'a> {
+    /// All of it.
+    pub fn new(
+        destination: &'a Arc<Destination>,
+        count: usize,
+        how: Settlement,
+        result: Result<(), &'a Error>,
+        duration: Duration,
+    ) -> Self {
+        Settled { destination, count, how, result, duration }
+    }
+}
+
+impl fmt::Debug for Settled<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settled")
+            .field("destination", &self.destination.name)
+            .field("count", &self.count)
+            .field("how", &self.how)
+            .field("result", &self.result)
+            .field("duration", &self.duration)
+            .finish()
+    }
+}

@@ -1,0 +1,1 @@
+//! An embedded message broker for Throughline: partitions, keys, groups, redelivery, delay, dead letter.

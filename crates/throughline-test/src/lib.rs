@@ -1,0 +1,1 @@
+//! Test kit of Throughline: broker conformance suite, span-graph checker, delivery ledger.

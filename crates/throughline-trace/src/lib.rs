@@ -1,0 +1,1 @@
+//! Tower layers that keep an OpenTelemetry trace whole across a message broker.

@@ -1,0 +1,1 @@
+//! Message workers whose OpenTelemetry traces never break at a broker.

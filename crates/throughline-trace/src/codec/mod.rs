@@ -1,0 +1,212 @@
+//! Strict W3C Trace Context and Baggage over [`Extract`] and [`Inject`].
+//!
+//! Anything malformed counts as absent and never harms the message. An exact name counts before one in another case,
+//! and of several values the last valid one; an invalid `traceparent` drops `tracestate`. The CloudEvents extension
+//! attributes `ce_traceparent` and `ce_tracestate` are read if there is nothing better, and never written.
+
+mod baggage;
+mod traceparent;
+mod tracestate;
+
+use bytes::Bytes;
+use opentelemetry::{
+    baggage::Baggage,
+    trace::{SpanContext, TraceState},
+};
+use std::ops::ControlFlow;
+use throughline_core::{Extract, Inject};
+use traceparent::TraceParent;
+
+const TRACEPARENT: &str = "traceparent";
+const TRACESTATE: &str = "tracestate";
+const BAGGAGE: &str = "baggage";
+const CE_TRACEPARENT: &str = "ce_traceparent";
+const CE_TRACESTATE: &str = "ce_tracestate";
+
+/// What [`extract`] found.
+#[derive(Debug, Default)]
+pub struct Extracted {
+    /// The remote context, if there was a valid one.
+    pub context: Option<SpanContext>,
+    /// The baggage, if there was any.
+    pub baggage: Option<Baggage>,
+    /// Whether a `traceparent` was there and none was valid.
+    pub invalid: bool,
+}
+
+/// Reads all fields in one pass, the last one first, and stops as soon as nothing better can come.
+///
+/// ```
+/// use throughline_core::Headers;
+/// use throughline_trace::codec;
+///
+/// let mut headers = Headers::new();
+/// headers.set("traceparent", &b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"[..]);
+/// let found = codec::extract(&headers);
+/// assert!(found.context.is_some_and(|context| context.is_remote() && context.is_sampled()));
+/// ```
+pub fn extract(fields: &(impl Extract + ?Sized)) -> Extracted {
+    read(fields, true, true)
+}
+
+/// Reads what is wanted of the two formats.
+pub(crate) fn read(fields: &(impl Extract + ?Sized), context: bool, baggage: bool) -> Extracted {
+    let mut found = Fields::default();
+    // What is not wanted must not be waited for.
+    found.parent.closed = !context;
+    found.state.closed = !context;
+    found.baggage.closed = !baggage;
+    fields.visit(&mut |name, value| found.see(name, value));
+    found.finish()
+}
+
+/// Writes the context in place of every earlier one; an invalid context writes nothing.
+///
+/// ```
+/// use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
+/// use throughline_core::Headers;
+/// use throughline_trace::codec;
+///
+/// let context =
+///     SpanContext::new(TraceId::from(1), SpanId::from(2), TraceFlags::SAMPLED, false, TraceState::NONE);
+/// let mut headers = Headers::new();
+/// codec::inject(&context, &mut headers);
+/// assert_eq!(headers.get("traceparent").unwrap().len(), 55);
+/// assert_eq!(headers.get("tracestate"), None, "never an empty value");
+/// ```
+pub fn inject(context: &SpanContext, fields: &mut dyn Inject) {
+    if !context.is_valid() {
+        return;
+    }
+    fields.set(TRACEPARENT, Bytes::copy_from_slice(&traceparent::format(context)));
+    match tracestate::format(context.trace_state()) {
+        Some(state) => fields.set(TRACESTATE, Bytes::from(state)),
+        None => fields.remove(TRACESTATE),
+    }
+}
+
+/// Writes the baggage in place of every earlier one, as far as the limits of W3C Baggage go (64 members, 8192 bytes;
+/// whole members only); without a member it writes nothing.
+pub fn inject_baggage(baggage: &Baggage, fields: &mut dyn Inject) {
+    if let Some(text) = baggage::format(baggage) {
+        fields.set(BAGGAGE, Bytes::from(text));
+    }
+}
+
+/// Removes the baggage that came along with a forwarded message.
+pub(crate) fn remove_baggage(fields: &mut dyn Inject) {
+    fields.remove(BAGGAGE);
+}
+
+/// The values of one field seen so far.
+struct Field<T> {
+    exact: Option<T>,
+    other_case: Option<T>,
+    /// Nothing more is wanted.
+    closed: bool,
+    /// Bytes that may still be looked at: many long and broken values must not cost more than one.
+    budget: usize,
+}
+
+struct Fields<'a> {
+    parent: Field<TraceParent>,
+    state: Field<&'a str>,
+    baggage: Field<Baggage>,
+    ce_parent: Option<TraceParent>,
+    ce_state: Field<&'a str>,
+    parent_seen: bool,
+}
+
+impl<T> Field<T> {
+    fn new(budget: usize) -> Self {
+        Field { exact: None, other_case: None, closed: false, budget }
+    }
+
+    #[inline]
+    fn see<'a>(
+        &mut self,
+        exact: bool,
+        value: &'a [u8],
+        cost: usize,
+        parse: impl FnOnce(&'a [u8]) -> Option<T>,
+    ) {
+        if self.closed || (!exact && self.other_case.is_some()) {
+            return;
+        }
+        let Some(budget) = self.budget.checked_sub(cost) else { return };
+        self.budget = budget;
+        let Some(value) = parse(value) else { return };
+        if exact {
+            self.exact = Some(value);
+            self.closed = true;
+        } else {
+            self.other_case = Some(value);
+        }
+    }
+
+    fn take(self) -> Option<T> {
+        self.exact.or(self.other_case)
+    }
+}
+
+impl Default for Fields<'_> {
+    fn default() -> Self {
+        Fields {
+            parent: Field::new(usize::MAX),
+            state: Field::new(tracestate::MAX_BYTES),
+            baggage: Field::new(baggage::MAX_BYTES),
+            ce_parent: None,
+            ce_state: Field::new(tracestate::MAX_BYTES),
+            parent_seen: false,
+        }
+    }
+}
+
+impl<'a> Fields<'a> {
+    #[inline]
+    fn see(&mut self, name: &'a str, value: &'a [u8]) -> ControlFlow<()> {
+        // The length alone tells nearly every other header apart.
+        match name.len() {
+            11 if name.eq_ignore_ascii_case(TRACEPARENT) => {
+                self.parent_seen = true;
+                self.parent.see(name == TRACEPARENT, value, 0, traceparent::parse);
+            }
+            10 if name.eq_ignore_ascii_case(TRACESTATE) => {
+                self.state.see(name == TRACESTATE, value, tracestate::cost(value), tracestate::check);
+            }
+            7 if name.eq_ignore_ascii_case(BAGGAGE) => {
+                self.baggage.see(name == BAGGAGE, value, value.len().min(baggage::MAX_BYTES), baggage::parse);
+            }
+            14 if name == CE_TRACEPARENT && self.ce_parent.is_none() => {
+                self.parent_seen = true;
+                self.ce_parent = traceparent::parse(value);
+            }
+            13 if name == CE_TRACESTATE => {
+                self.ce_state.see(true, value, tracestate::cost(value), tracestate::check);
+            }
+            _ => return ControlFlow::Continue(()),
+        }
+        if self.parent.closed && self.state.closed && self.baggage.closed {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+
+    fn finish(self) -> Extracted {
+        let wanted = !self.parent.closed || self.parent.exact.is_some();
+        let (parent, state) = match self.parent.take() {
+            None if wanted => (self.ce_parent, self.ce_state.take()),
+            found => (found, self.state.take()),
+        };
+        let context = parent.map(|parent| {
+            let state = state.map_or(TraceState::NONE, tracestate::parse);
+            SpanContext::new(parent.trace, parent.span, parent.flags, true, state)
+        });
+        Extracted {
+            invalid: wanted && self.parent_seen && context.is_none(),
+            context,
+            baggage: self.baggage.take(),
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Setting up a `Telemetry`.
+
+use super::{
+    Inner, Telemetry,
+    admission::{Admission, Counted, Gauge},
+    env,
+};
+use crate::{FollowLinks, Propagation, Relation, lazy, propagation::Named, spans::scope};
+use opentelemetry::{KeyValue, global, propagation::TextMapPropagator, trace::TracerProvider};
+use opentelemetry_sdk::{
+    Resource,
+    trace::{
+        BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider, ShouldSample, SpanExporter, SpanProcessor,
+        TracerProviderBuilder,
+    },
+};
+use std::{fmt, sync::Arc};
+use throughline_core::Error;
+
+/// How many spans may wait for the exporter, unless it is said otherwise.
+const QUEUE: usize = 65_536;
+
+/// Sets up a [`Telemetry`].
+pub struct TelemetryBuilder {
+    service_name: String,
+    export: Option<Export>,
+    provider: TracerProviderBuilder,
+    sampler: Option<Box<dyn ShouldSample>>,
+    relation: Option<Relation>,
+    attributes: Vec<KeyValue>,
+    propagators: Vec<Named>,
+    queue: Option<usize>,
+    lossless: bool,
+    global: bool,
+}
+
+/// Adds the batch processor once queue and setting are known.
+type Export = Box<dyn FnOnce(TracerProviderBuilder, Arc<Gauge>, usize) -> TracerProviderBuilder + Send>;
+
+impl TelemetryBuilder {
+    pub(super) fn new(service_name: String) -> Self {
+        TelemetryBuilder {
+            service_name,
+            export: None,
+            provider: SdkTracerProvider::builder(),
+            sampler: None,
+            relation: None,
+            attributes: Vec::new(),
+            propagators: Vec::new(),
+            queue: None,
+            lossless: false,
+            global: true,
+        }
+    }
+
+    /// Where spans go, in batches, from a thread of its own.
+    #[must_use]
+    pub fn exporter(mut self, exporter: impl SpanExporter + 'static) -> Self {
+        self.export = Some(Box::new(move |provider, gauge, queue| {
+            let config = BatchConfigBuilder::default().with_max_queue_size(queue).build();
+            let counted = Counted::new(exporter, gauge.clone());
+            let batch = BatchSpanProcessor::builder(counted).with_batch_config(config).build();
+            provider.with_span_processor(Admission::new(batch, gauge))
+        }));
+        self
+    }
+
+    /// Another processor beside the exporter's, as it is: uncounted.
+    #[must_use]
+    pub fn processor(mut self, processor: impl SpanProcessor + 'static) -> Self {
+        self.provider = self.provider.with_span_processor(processor);
+        self
+    }
+
+    /// Who decides about roots that have no link, and below a parent: it is put into [`FollowLinks`], since a
+    /// pipeline of linked traces would be cut at each hop otherwise.
+    #[must_use]
+    pub fn sampler(mut self, sampler: impl ShouldSample + 'static) -> Self {
+        self.sampler = Some(Box::new(sampler));
+        self
+    }
+
+    /// How process spans relate to the context that came with the message.
+    #[must_use]
+    pub fn relation(mut self, relation: Relation) -> Self {
+        self.relation = Some(relation);
+        self
+    }
+
+    /// An attribute of the resource, beside the service name and what the environment says.
+    #[must_use]
+    pub fn attribute(mut self, attribute: KeyValue) -> Self {
+        self.attributes.push(attribute);
+        self
+    }
+
+    /// A format beside `tracecontext` and `baggage`. It is used if `OTEL_PROPAGATORS` names it.
+    #[must_use]
+    pub fn propagator(
+        mut self,
+        name: impl Into<String>,
+        propagator: impl TextMapPropagator + Send + Sync + 'static,
+    ) -> Self {
+        self.propagators.push(Named::new(name.into(), propagator));
+        self
+    }
+
+    /// How many spans may wait for the exporter; else `OTEL_BSP_MAX_QUEUE_SIZE`, else 65,536 (23 MiB).
+    #[must_use]
+    pub fn queue(mut self, spans: usize) -> Self {
+        self.queue = Some(spans.max(1));
+        self
+    }
+
+    /// Whether a queue that fills holds up the intake of messages instead of dropping spans; see
+    /// [`Telemetry::intake_open`]. Default no.
+    #[must_use]
+    pub fn lossless(mut self, yes: bool) -> Self {
+        self.lossless = yes;
+        self
+    }
+
+    /// Whether it becomes the process's provider in `opentelemetry::global`, and that of every
+    /// [`MirrorLayer`](crate::MirrorLayer) that has none of its own. Default yes.
+    #[must_use]
+    pub fn global(mut self, yes: bool) -> Self {
+        self.global = yes;
+        self
+    }
+
+    /// Sets it up.
+    ///
+    /// # Errors
+    /// [`Config`](throughline_core::ErrorKind::Config) for a value of the environment that is unknown or malformed.
+    pub fn build(self) -> Result<Telemetry, Error> {
+        let propagation = match env::var("OTEL_PROPAGATORS")? {
+            Some(list) => Propagation::from_list(&list, &self.propagators)?,
+            None => Propagation::default(),
+        };
+        let relation = match (self.relation, env::var("THROUGHLINE_RELATION")?) {
+            (Some(relation), _) => relation,
+            (None, Some(text)) => text.parse()?,
+            (None, None) => Relation::default(),
+        };
+        let queue = match self.queue {
+            Some(queue) => queue,
+            None => env::positive("OTEL_BSP_MAX_QUEUE_SIZE")?.unwrap_or(QUEUE),
+        };
+        let (sampler, follow_links) = match self.sampler {
+            Some(sampler) => (Some(sampler), true),
+            None => env::sampler()?,
+        };
+        let mut provider = self.provider.with_resource(resource(self.service_name, self.attributes)?);
+        if let Some(sampler) = sampler {
+            provider = if follow_links {
+                provider.with_sampler(FollowLinks::new(sampler))
+            } else {
+                provider.with_sampler(sampler)
+            };
+        }
+        let gauge = Gauge::new(queue, self.lossless);
+        if let Some(export) = self.export {
+            provider = export(provider, gauge.clone(), queue);
+        }
+        let provider = provider.build();
+        let spans: crate::Spans = provider.tracer_with_scope(scope()).into();
+        if self.global {
+            global::set_tracer_provider(provider.clone());
+            propagation.install();
+            lazy::install(Some(spans.clone()));
+        }
+        Ok(Telemetry(Some(Arc::new(Inner { provider, spans, relation, follow_links, propagation, gauge }))))
+    }
+}
+
+/// The environment's name goes first: who runs a service knows it better than who wrote it.
+fn resource(service_name: String, attributes: Vec<KeyValue>) -> Result<Resource, Error> {
+    let named = env::var("OTEL_SERVICE_NAME")?.is_some()
+        || env::var("OTEL_RESOURCE_ATTRIBUTES")?.is_some_and(|list| list.contains("service.name="));
+    let resource = Resource::builder().with_attributes(attributes);
+    let resource = if named { resource } else { resource.with_service_name(service_name) };
+    Ok(resource.build())
+}
+
+impl fmt::Debug for TelemetryBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TelemetryBuilder")
+            .field("service_name", &self.service_name)
+            .field("relation", &self.relation)
+            .field("queue", &self.queue)
+            .field("lossless", &self.lossless)
+            .field("global", &self.global)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,286 @@
+//! What is the same for every span of one destination, prepared once.
+
+use crate::semconv as key;
+use opentelemetry::{
+    KeyValue, StringValue, Value,
+    trace::{Link, SpanBuilder, SpanKind},
+};
+use std::{
+    borrow::Cow,
+    collections::HashSet,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
+use throughline_core::{ByteString, Destination, Origin, Receipt};
+
+/// Keys are cut to this many bytes, at a character boundary.
+const MAX_KEY: usize = 256;
+
+/// Span name and attributes of one operation on one destination.
+pub(crate) struct Template {
+    destination: Option<Arc<Destination>>,
+    system: System,
+    name: Cow<'static, str>,
+    attempt_name: Cow<'static, str>,
+    prefix: Vec<KeyValue>,
+}
+
+/// Whose names apply to what differs from message to message.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum System {
+    Kafka,
+    PubSub,
+    Other,
+}
+
+impl Template {
+    /// `operation` is the name; without one it is that of the conventions for the system.
+    pub(crate) fn new(
+        operation: Option<&'static str>,
+        operation_type: &'static str,
+        destination: Option<Arc<Destination>>,
+    ) -> Self {
+        let system = match destination.as_ref().map(|d| &*d.system) {
+            Some(key::KAFKA) => System::Kafka,
+            Some(key::PUBSUB) => System::PubSub,
+            _ => System::Other,
+        };
+        let operation = operation.unwrap_or(match (system, operation_type) {
+            (System::PubSub, "process") => "subscribe",
+            _ => operation_type,
+        });
+        let mut prefix = Vec::with_capacity(10);
+        let mut name = Cow::Borrowed(operation);
+        let mut attempt_name = Cow::Borrowed("attempt");
+        if let Some(of) = &destination {
+            let low_cardinality = of.template.as_ref().unwrap_or(&of.name);
+            name = intern(format!("{operation} {low_cardinality}"));
+            attempt_name = intern(format!("attempt {low_cardinality}"));
+            prefix.push(KeyValue::new(key::SYSTEM, shared(&of.system)));
+            prefix.push(KeyValue::new(key::DESTINATION_NAME, shared(&of.name)));
+            let mut optional = |name: &'static str, value: &Option<ByteString>| {
+                if let Some(value) = value {
+                    prefix.push(KeyValue::new(name, shared(value)));
+                }
+            };
+            optional(key::DESTINATION_TEMPLATE, &of.template);
+            optional(key::CONSUMER_GROUP, &of.group);
+            optional(key::SUBSCRIPTION_NAME, &of.subscription);
+            optional(key::CLIENT_ID, &of.client_id);
+            if let Some((host, port)) = &of.server {
+                prefix.push(KeyValue::new(key::SERVER_ADDRESS, shared(host)));
+                prefix.push(KeyValue::new(key::SERVER_PORT, i64::from(*port)));
+            }
+        }
+        prefix.push(KeyValue::new(key::OPERATION_NAME, operation));
+        prefix.push(KeyValue::new(key::OPERATION_TYPE, operation_type));
+        Template { destination, system, name, attempt_name, prefix }
+    }
+
+    #[inline]
+    pub(crate) fn is_for(&self, destination: Option<&Arc<Destination>>) -> bool {
+        match (&self.destination, destination) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            (None, None) => true,
+            _ => false,
+        }
+    }
+
+    /// A span of the operation, with room for a few attributes more.
+    #[inline]
+    pub(crate) fn builder(&self, kind: SpanKind, links: Vec<Link>) -> SpanBuilder {
+        let mut attributes = Vec::with_capacity(self.prefix.len() + 6);
+        attributes.extend(self.prefix.iter().cloned());
+        let mut builder = SpanBuilder::from_name(self.name.clone()).with_kind(kind);
+        builder.attributes = Some(attributes);
+        builder.links = (!links.is_empty()).then_some(links);
+        builder
+    }
+
+    /// A further try of it. Without operation attributes: there is one process span a delivery.
+    pub(crate) fn attempt(&self, number: u32, before: Link) -> SpanBuilder {
+        let no_operation =
+            |kv: &&KeyValue| ![key::OPERATION_NAME, key::OPERATION_TYPE].contains(&kv.key.as_str());
+        let mut attributes = Vec::with_capacity(self.prefix.len());
+        attributes.push(KeyValue::new(key::ATTEMPT, i64::from(number)));
+        attributes.extend(self.prefix.iter().filter(no_operation).cloned());
+        let mut builder = SpanBuilder::from_name(self.attempt_name.clone()).with_kind(SpanKind::Internal);
+        builder.attributes = Some(attributes);
+        builder.links = Some(vec![before]);
+        builder
+    }
+
+    /// What the broker said of one message.
+    #[inline]
+    pub(crate) fn origin(&self, origin: &Origin, attributes: &mut Vec<KeyValue>) {
+        if let Some(partition) = origin.partition {
+            attributes.push(KeyValue::new(key::PARTITION_ID, partition_id(partition)));
+        }
+        if let Some(offset) = origin.offset {
+            attributes.push(KeyValue::new(self.offset_name(), offset));
+        }
+        if let Some(id) = &origin.id {
+            attributes.push(KeyValue::new(key::MESSAGE_ID, shared(id)));
+        }
+        if origin.delivery_count > 1 {
+            let name = if self.system == System::PubSub {
+                key::PUBSUB_DELIVERY_ATTEMPT
+            } else {
+                key::DELIVERY_COUNT
+            };
+            attributes.push(KeyValue::new(name, i64::from(origin.delivery_count)));
+        }
+    }
+
+    /// What the broker said of one message that was sent.
+    pub(crate) fn receipt(&self, receipt: &Receipt) -> Vec<KeyValue> {
+        let mut attributes = Vec::with_capacity(3);
+        if let Some(partition) = receipt.partition {
+            attributes.push(KeyValue::new(key::PARTITION_ID, partition_id(partition)));
+        }
+        if let Some(offset) = receipt.offset {
+            attributes.push(KeyValue::new(self.offset_name(), offset));
+        }
+        if let Some(id) = &receipt.id {
+            attributes.push(KeyValue::new(key::MESSAGE_ID, shared(id)));
+        }
+        attributes
+    }
+
+    fn offset_name(&self) -> &'static str {
+        if self.system == System::Kafka { key::KAFKA_OFFSET } else { key::OFFSET }
+    }
+
+    /// The content that systems have attributes for.
+    #[inline]
+    pub(crate) fn content(
+        &self,
+        message_key: Option<&[u8]>,
+        tombstone: bool,
+        attributes: &mut Vec<KeyValue>,
+    ) {
+        let name = match self.system {
+            System::Kafka => key::KAFKA_KEY,
+            System::PubSub => key::PUBSUB_ORDERING_KEY,
+            System::Other => return,
+        };
+        if let Some(text) = message_key.and_then(|bytes| std::str::from_utf8(bytes).ok()) {
+            attributes.push(KeyValue::new(name, cut(text).to_owned()));
+        }
+        if tombstone && self.system == System::Kafka {
+            attributes.push(KeyValue::new(key::KAFKA_TOMBSTONE, true));
+        }
+    }
+}
+
+/// As many whole characters as fit.
+fn cut(text: &str) -> &str {
+    let end = (0..=MAX_KEY.min(text.len())).rev().find(|&at| text.is_char_boundary(at));
+    &text[..end.unwrap_or(0)]
+}
+
+/// The partition as the string that the conventions want.
+#[inline]
+pub(crate) fn partition_id(partition: i32) -> Value {
+    const PREPARED: usize = 1024;
+    static NUMBERS: [OnceLock<Box<str>>; PREPARED] = [const { OnceLock::new() }; PREPARED];
+    match usize::try_from(partition).ok().and_then(|at| NUMBERS.get(at)) {
+        Some(number) => {
+            let number: &'static str = number.get_or_init(|| partition.to_string().into());
+            StringValue::from(number).into()
+        }
+        None => StringValue::from(partition.to_string()).into(),
+    }
+}
+
+/// A value whose clones share the text.
+fn shared(text: &str) -> StringValue {
+    StringValue::from(Arc::<str>::from(text))
+}
+
+/// A span's name is `Cow<'static, str>`: unless it is static, each span copies it. Names are kept for the life of the
+/// process up to a bound that only a high-cardinality naming reaches; from then on they are copied.
+fn intern(name: String) -> Cow<'static, str> {
+    const BOUND: usize = 4096;
+    static NAMES: Mutex<Option<HashSet<&'static str>>> = Mutex::new(None);
+    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    let names = names.get_or_insert_default();
+    if let Some(known) = names.get(name.as_str()) {
+        return Cow::Borrowed(known);
+    }
+    if names.len() >= BOUND {
+        return Cow::Owned(name);
+    }
+    let kept: &'static str = Box::leak(name.into_boxed_str());
+    names.insert(kept);
+    Cow::Borrowed(kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(attributes: &[KeyValue], name: &str) -> Option<Value> {
+        attributes.iter().find(|kv| kv.key.as_str() == name).map(|kv| kv.value.clone())
+    }
+
+    #[test]
+    fn a_kafka_destination_has_the_names_of_the_conventions() {
+        let mut of = Destination::new("kafka", "orders");
+        of.group = Some("billing".into());
+        of.server = Some(("broker".into(), 9092));
+        of.client_id = Some("me".into());
+        let template = Template::new(None, "process", Some(Arc::new(of)));
+        let builder = template.builder(SpanKind::Consumer, Vec::new());
+        assert_eq!(builder.name, "process orders");
+        let mut attributes = builder.attributes.unwrap();
+        let mut origin = Origin::new(Arc::new(Destination::new("kafka", "orders")));
+        (origin.partition, origin.offset, origin.delivery_count) = (Some(3), Some(7), 2);
+        template.origin(&origin, &mut attributes);
+        template.content(Some("ä".repeat(200).as_bytes()), true, &mut attributes);
+        let of = |name| value(&attributes, name);
+        assert_eq!(of("messaging.system"), Some("kafka".into()));
+        assert_eq!(of("messaging.operation.name"), Some("process".into()));
+        assert_eq!(of("messaging.operation.type"), Some("process".into()));
+        assert_eq!(of("messaging.destination.name"), Some("orders".into()));
+        assert_eq!(of("messaging.consumer.group.name"), Some("billing".into()));
+        assert_eq!(of("messaging.client.id"), Some("me".into()));
+        assert_eq!(of("server.address"), Some("broker".into()));
+        assert_eq!(of("server.port"), Some(9092.into()));
+        assert_eq!(of("messaging.destination.partition.id"), Some("3".into()), "a string");
+        assert_eq!(of("messaging.kafka.offset"), Some(7.into()), "an integer");
+        assert_eq!(of("messaging.kafka.message.key"), Some("ä".repeat(128).into()), "cut between characters");
+        assert_eq!(of("messaging.kafka.message.tombstone"), Some(true.into()));
+        assert_eq!(of("throughline.delivery.count"), Some(2.into()));
+    }
+
+    #[test]
+    fn other_systems_get_none_of_kafkas_names() {
+        let template = Template::new(None, "process", Some(Arc::new(Destination::new("memory", "orders"))));
+        let mut attributes = Vec::new();
+        let mut origin = Origin::new(Arc::new(Destination::new("memory", "orders")));
+        origin.offset = Some(1);
+        template.origin(&origin, &mut attributes);
+        template.content(Some(b"key"), true, &mut attributes);
+        assert!(attributes.iter().all(|kv| !kv.key.as_str().contains("kafka")), "{attributes:?}");
+        let pubsub = Template::new(None, "process", Some(Arc::new(Destination::new("gcp_pubsub", "t"))));
+        assert_eq!(pubsub.builder(SpanKind::Consumer, Vec::new()).name, "subscribe t");
+        pubsub.content(Some(b"\xff"), true, &mut attributes);
+        assert_eq!(value(&attributes, key::PUBSUB_ORDERING_KEY), None, "not UTF-8");
+    }
+
+    #[test]
+    fn the_template_names_the_span() {
+        let mut of = Destination::new("kafka", "orders-4711");
+        of.template = Some("orders-{id}".into());
+        let builder = Template::new(None, "send", Some(Arc::new(of))).builder(SpanKind::Producer, Vec::new());
+        assert_eq!(builder.name, "send orders-{id}");
+        assert_eq!(value(&builder.attributes.unwrap(), key::DESTINATION_NAME), Some("orders-4711".into()));
+    }
+
+    #[test]
+    fn partitions_without_a_prepared_string_are_written_too() {
+        for partition in [-1, 0, 1023, 1024, i32::MAX] {
+            assert_eq!(partition_id(partition).as_str(), partition.to_string());
+        }
+    }
+}

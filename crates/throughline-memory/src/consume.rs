@@ -99,12 +99,16 @@ impl Broker {
 
     /// Gives the group a place in this topic, if it has none.
     fn follow(&mut self, group_id: usize, topic_id: usize, group: &str, start: Start) {
-        let topic = &mut self.topics[topic_id];
-        let parts = &mut self.groups[group_id].parts;
-        let first = parts.len();
+        let first = self.groups[group_id].parts.len();
         if self.groups[group_id].first_part.contains_key(&topic_id) {
             return;
         }
+        // What others are done with may still lie there: whether it does must not decide what this group sees.
+        for partition in 0..self.topics[topic_id].logs.len() {
+            let done = self.done_below(topic_id, partition);
+            self.topics[topic_id].logs[partition].trim(done);
+        }
+        let topic = &mut self.topics[topic_id];
         self.groups[group_id].first_part.insert(topic_id, first);
         topic.groups.push((group_id, first));
         let destination = Broker::destination_of(&topic.name, group);

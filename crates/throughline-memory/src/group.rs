@@ -131,13 +131,14 @@ impl Group {
     /// keeps it where that is fair.
     pub(crate) fn rebalance(&mut self, effects: &mut Effects) {
         let mut load: HashMap<u64, usize> = self.members.iter().map(|member| (member.id, 0)).collect();
+        let most = self.parts.len().div_ceil(self.members.len().max(1));
         let mut topics: Vec<_> = self.first_part.iter().map(|(topic, first)| (*first, *topic)).collect();
         topics.sort_unstable();
         for (first, topic) in topics {
             let count = self.parts[first..].iter().take_while(|part| part.topic == topic).count();
             let members: Vec<u64> =
                 self.members.iter().filter(|m| m.topics.contains(&topic)).map(|m| m.id).collect();
-            let owners = share_out(&self.parts[first..first + count], &members, &mut load);
+            let owners = share_out(&self.parts[first..first + count], &members, &mut load, most);
             for (part, owner) in (first..).zip(owners) {
                 self.assign(part, owner, effects);
             }
@@ -174,8 +175,15 @@ impl Group {
     }
 }
 
-/// An owner for each part of one topic. `load` is how many partitions of all topics each member has.
-fn share_out(parts: &[Part], members: &[u64], load: &mut HashMap<u64, usize>) -> Vec<Option<u64>> {
+/// An owner for each part of one topic. `load` is how many partitions of all topics each member has, `most` the fair
+/// share of them all: topics with few partitions must not all stay with whoever was there first.
+fn share_out(
+    parts: &[Part],
+    members: &[u64],
+    load: &mut HashMap<u64, usize>,
+    most: usize,
+) -> Vec<Option<u64>> {
+    let total = |load: &HashMap<u64, usize>, id: &u64| load.get(id).copied().unwrap_or(0);
     if members.is_empty() {
         return vec![None; parts.len()];
     }
@@ -189,7 +197,7 @@ fn share_out(parts: &[Part], members: &[u64], load: &mut HashMap<u64, usize>) ->
                 *n += 1;
                 true
             }
-            Some(n) if *n == fair && extra > 0 => {
+            Some(n) if *n == fair && extra > 0 && total(load, id) + *n < most => {
                 (*n, extra) = (*n + 1, extra - 1);
                 true
             }
@@ -197,7 +205,6 @@ fn share_out(parts: &[Part], members: &[u64], load: &mut HashMap<u64, usize>) ->
         });
         owners.push(kept);
     }
-    let total = |load: &HashMap<u64, usize>, id: &u64| load.get(id).copied().unwrap_or(0);
     for owner in &mut owners {
         let least = || members.iter().min_by_key(|id| (held.get(*id).copied(), total(load, id))).copied();
         if owner.is_none()

@@ -1,1 +1,20 @@
-//! Test kit of Throughline: broker conformance suite, span-graph checker, delivery ledger.
+//! Test kit of Throughline: what its own guarantees are shown with, for your own adapters and pipelines.
+//!
+//! | part | what it shows |
+//! |---|---|
+//! | [`Graph`] | over *exported* spans: every parent and link resolves, one process span a delivery, and as many spans as the run must have |
+//! | [`FileExporter`], [`read_spans`] | the same over several processes, also killed ones |
+//! | [`Ledger`], [`check`] | over what was produced, handled and committed: lost, duplicated, reordered, committed past an open message |
+
+//! Being a test kit, it panics where an ordinary library would answer with an error: in the cases of
+//! [`conformance`] and in the services of [`fault`], and nowhere else.
+
+mod graph;
+mod ledger;
+mod lines;
+
+pub use graph::{
+    Broken, Count, Edge, Expect, Fault, FileExporter, Graph, Kind, LinkRecord, Outcome, Report, SpanRecord,
+    SpanRef, read_spans,
+};
+pub use ledger::{Demands, Entry, Ev, Ledger, Meta, Row, check};

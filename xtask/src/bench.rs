@@ -67,7 +67,8 @@ pub(crate) fn run(workspace: &Workspace, filter: Option<&str>) -> Outcome<bool> 
     let rows = read(&results)?;
     let table = table(&environment(workspace), &rows);
     print!("\n{table}");
-    if filter.is_none() {
+    // A table of a part would look like the table of all.
+    if filter.is_none() && failed.is_empty() {
         let path = workspace.root().join("benches/RESULTS.md");
         fs::write(&path, table).while_doing(format!("write {}", path.display()))?;
         println!("\nwritten to {}", path.display());

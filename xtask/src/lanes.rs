@@ -151,16 +151,23 @@ pub(crate) struct Lane<'a> {
 }
 
 impl Lane<'_> {
-    /// Runs the jobs; one that fails, hangs or crashes counts and does not stop the others.
+    /// Runs the jobs and gives the sum and the names of those that failed; one that fails, hangs or crashes does not
+    /// stop the others.
     ///
     /// # Errors
     /// Interrupted.
-    pub(crate) fn run(&self, jobs: Vec<Job>) -> Outcome<Tally> {
+    pub(crate) fn run(&self, jobs: Vec<Job>) -> Outcome<(Tally, Vec<String>)> {
         let mut sum = Tally::default();
+        let mut failed = Vec::new();
         for job in jobs {
-            sum += self.run_one(job)?;
+            let name = job.name.clone();
+            let tally = self.run_one(job)?;
+            sum += tally;
+            if tally.failed > 0 {
+                failed.push(name);
+            }
         }
-        Ok(sum)
+        Ok((sum, failed))
     }
 
     fn run_one(&self, mut job: Job) -> Outcome<Tally> {

@@ -83,7 +83,10 @@ fn run_all(workspace: &Workspace, plan: &Plan, report: &mut Report) -> Outcome<(
     }
     for (name, outcome) in ran {
         match outcome {
-            Ok(Ok(tally)) => report.add(name, tally),
+            Ok(Ok((tally, failed))) => {
+                report.add(name, tally);
+                failed.iter().for_each(|job| report.note(format!("FAILED {name}: {job}")));
+            }
             Ok(Err(failure)) => report.stop(name, failure)?,
             Err(_) => report.fail(name, "the lane panicked".to_owned()),
         }
@@ -100,7 +103,10 @@ fn run_all(workspace: &Workspace, plan: &Plan, report: &mut Report) -> Outcome<(
 /// The test binaries as jobs, by lane.
 fn jobs(binaries: &[Binary], filter: Option<&str>) -> BTreeMap<&'static str, Vec<Job>> {
     let mut lanes = BTreeMap::<_, Vec<_>>::new();
-    for binary in binaries.iter().filter(|binary| binary.test) {
+    let mut binaries: Vec<_> = binaries.iter().filter(|binary| binary.test).collect();
+    // Cargo names them as they are built, in another order each time.
+    binaries.sort_by_key(|binary| (&binary.package, &binary.target));
+    for binary in binaries {
         let mut command = binary.command();
         command.args(filter);
         let job = Job { name: format!("{}::{}", binary.package, binary.target), command };

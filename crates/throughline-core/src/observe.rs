@@ -59,6 +59,15 @@ pub enum Event<'a> {
         /// Why.
         reason: &'a str,
     },
+    /// A message was delivered without its headers, because they could not be read.
+    HeadersUnreadable {
+        /// The topic.
+        destination: &'a Arc<Destination>,
+        /// The partition.
+        partition: i32,
+        /// Which message.
+        offset: i64,
+    },
     /// The connection is gone; the adapter goes on trying.
     Reconnecting {
         /// What it met.

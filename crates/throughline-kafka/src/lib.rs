@@ -1,1 +1,59 @@
 //! Apache Kafka for Throughline, on librdkafka.
+//!
+//! ```no_run
+//! use throughline_kafka::{Kafka, Start};
+//!
+//! let kafka = Kafka::new("127.0.0.1:9092");
+//! let subscription = kafka.group("classifier").topic("orders").start(Start::Earliest);
+//! let sink = kafka.topic("enriched");
+//! # let _ = (subscription, sink);
+//! ```
+//!
+//! # What is promised
+//! - **At least once.** Only the contiguous completed prefix of a partition is committed: a failed message is never
+//!   overtaken, however many are handled side by side. A message that is dropped unsettled stays open: it comes again
+//!   when its partition is assigned anew.
+//! - **No commit from an old assignment.** Before a partition is given up, its messages get a time to finish, what is
+//!   done is committed, and only then it is released. A settlement that comes later does nothing.
+//! - **Back-pressure, not loss.** A worker that is full stops the consumer (after half a second by pausing it), a
+//!   producer that is full is not ready. Neither is an error.
+//! - **Records as they are.** Duplicate, null and empty headers, keys that are not text, tombstones and their order
+//!   are kept byte for byte. A record is copied once, into one buffer.
+//!
+//! Transactions, and committing past transaction markers at the very end of a log, are not part of this version: after
+//! a transactional producer the committed offset may rest a marker or two below the end, and nothing comes again.
+//!
+//! # Which partition a key goes to
+//! The same as with Java's clients (`murmur2_random`): murmur2 of the key; without a key, any. librdkafka's own default
+//! is another hash; `.set("partitioner", "consistent_random")` goes back to it.
+//!
+//! # Header names
+//! A header whose name is not UTF-8 is legal for Kafka and makes the client library panic. The panic is caught, the
+//! record is delivered without headers and marked with [`HeadersUnreadable`]; the process's panic hook still prints it,
+//! and a program built with `panic = "abort"` ends there.
+
+mod admin;
+mod assignment;
+mod commit;
+mod config;
+mod context;
+mod errors;
+mod exchange;
+mod flow;
+mod headers;
+mod offsets;
+mod partitions;
+mod poll;
+mod producer;
+mod settler;
+mod sink;
+mod source;
+mod subscription;
+
+pub use admin::Admin;
+pub use config::{Kafka, KafkaGroup};
+pub use headers::HeadersUnreadable;
+pub use settler::KafkaSettler;
+pub use sink::{KafkaSink, SendFuture};
+pub use source::KafkaSource;
+pub use subscription::{Assignment, KafkaSubscription, Start};

@@ -1,0 +1,163 @@
+//! Topics and groups, as far as a worker's set-up and its tests need them.
+
+use crate::{Kafka, errors};
+use rdkafka::{
+    Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication, TopicResult},
+    client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer},
+    error::KafkaError,
+    types::RDKafkaErrorCode as Code,
+};
+use std::{
+    future::Future,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, Wake, Waker},
+    thread::Thread,
+    time::Duration,
+};
+use throughline_core::{Error, ErrorKind};
+use tokio::sync::oneshot;
+
+/// How long a request may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Creates and deletes topics, and asks where a group is: made by [`Kafka::admin`].
+///
+/// Each request opens a client of its own on a thread of its own. Dropping a future does not undo its request.
+#[derive(Clone, Debug)]
+pub struct Admin(Kafka);
+
+impl Admin {
+    pub(crate) fn new(kafka: Kafka) -> Self {
+        Admin(kafka)
+    }
+
+    /// Creates a topic with this many partitions and the broker's own replication.
+    ///
+    /// # Errors
+    /// `Config` if it exists already or the name is refused, and what a connection may meet.
+    pub async fn create_topic(&self, name: &str, partitions: i32) -> Result<(), Error> {
+        self.create_topic_with(name, partitions, &[]).await
+    }
+
+    /// The same, with settings of the topic such as `("max.message.bytes", "1000")`.
+    ///
+    /// # Errors
+    /// As [`create_topic`](Self::create_topic).
+    pub async fn create_topic_with(
+        &self,
+        name: &str,
+        partitions: i32,
+        settings: &[(&str, &str)],
+    ) -> Result<(), Error> {
+        let (name, kafka) = (name.to_owned(), self.0.clone());
+        let settings: Vec<_> = settings.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        on_thread(move || {
+            let client = admin_client(&kafka)?;
+            let mut topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(-1));
+            for (name, value) in &settings {
+                topic = topic.set(name, value);
+            }
+            let options = AdminOptions::new().request_timeout(Some(TIMEOUT)).operation_timeout(Some(TIMEOUT));
+            let request = client.create_topics([&topic], &options);
+            one(block_on(request), &name)
+        })
+        .await
+    }
+
+    /// Deletes a topic.
+    ///
+    /// # Errors
+    /// `NotFound` if there is none, and what a connection may meet.
+    pub async fn delete_topic(&self, name: &str) -> Result<(), Error> {
+        let (name, kafka) = (name.to_owned(), self.0.clone());
+        on_thread(move || {
+            let client = admin_client(&kafka)?;
+            let options = AdminOptions::new().request_timeout(Some(TIMEOUT)).operation_timeout(Some(TIMEOUT));
+            one(block_on(client.delete_topics(&[&name], &options)), &name)
+        })
+        .await
+    }
+
+    /// The next offset that this group would be given of each partition of the topic; `None` where it has committed
+    /// nothing.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such topic, and what a connection may meet.
+    pub async fn committed(&self, group: &str, topic: &str) -> Result<Vec<(i32, Option<i64>)>, Error> {
+        let (group, topic, kafka) = (group.to_owned(), topic.to_owned(), self.0.clone());
+        on_thread(move || {
+            let error = |error| errors::from_client(error, &topic);
+            let mut config = kafka.consumer_config()?;
+            let consumer: BaseConsumer = config.set("group.id", &group).create().map_err(error)?;
+            let metadata = consumer.fetch_metadata(Some(&topic), TIMEOUT).map_err(error)?;
+            let mut list = TopicPartitionList::new();
+            for found in metadata.topics() {
+                if let Some(code) = found.error() {
+                    return Err(error(KafkaError::MetadataFetch(code.into())));
+                }
+                for partition in found.partitions() {
+                    list.add_partition(&topic, partition.id());
+                }
+            }
+            let list = consumer.committed_offsets(list, TIMEOUT).map_err(error)?;
+            let offset = |offset| match offset {
+                Offset::Offset(offset) => Some(offset),
+                _ => None,
+            };
+            Ok(list.elements().iter().map(|e| (e.partition(), offset(e.offset()))).collect())
+        })
+        .await
+    }
+}
+
+fn admin_client(kafka: &Kafka) -> Result<AdminClient<DefaultClientContext>, Error> {
+    kafka.client_config()?.create().map_err(|error| errors::from_client(error, kafka.servers()))
+}
+
+fn one(results: Result<Vec<TopicResult>, KafkaError>, topic: &str) -> Result<(), Error> {
+    match results.map_err(|error| errors::from_client(error, topic))?.into_iter().next() {
+        Some(Ok(_)) => Ok(()),
+        Some(Err((_, code @ Code::TopicAlreadyExists))) => {
+            Err(Error::new(ErrorKind::Config, topic, "the topic exists already")
+                .with_source(KafkaError::AdminOp(code)))
+        }
+        Some(Err((_, code))) => Err(errors::from_client(KafkaError::AdminOp(code), topic)),
+        None => Err(Error::new(ErrorKind::Broker, topic, "the broker gave no answer for the topic")),
+    }
+}
+
+/// The client's calls block, and so does dropping it.
+async fn on_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let (answer, result) = oneshot::channel();
+    let run = move || {
+        let _ = answer.send(work());
+    };
+    std::thread::Builder::new().name("throughline-kafka-admin".into()).spawn(run).map_err(|error| {
+        Error::new(ErrorKind::Config, "thread", "a thread could not be started").with_source(error)
+    })?;
+    result.await.unwrap_or_else(|_| {
+        Err(Error::new(ErrorKind::Broker, "admin", "the request ended without an answer"))
+    })
+}
+
+fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        std::thread::park();
+    }
+}

@@ -1,0 +1,190 @@
+//! What happens when partitions come and go.
+//!
+//! A revoke is finished here, on the poll thread and outside of the client's callback: hand out no more, let what is in
+//! flight finish up to a deadline while polling goes on, make the cut (later settlements are no-ops), commit what is
+//! below it, and only then release the partitions, which lets the group go on.
+
+use crate::{
+    context::{self, Change},
+    errors,
+    poll::{Poller, list},
+};
+use rdkafka::{TopicPartitionList, consumer::Consumer};
+use std::time::{Duration, Instant};
+use throughline_core::{Error, ErrorKind, Event, Lease};
+
+/// How long the broker may take to confirm the commit of what is given up.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether what is in flight is done.
+const LOOK: Duration = Duration::from_millis(10);
+
+impl Poller {
+    /// Works off what the client's callbacks wrote down.
+    pub(crate) fn serve(&mut self) {
+        while self.consumer.context().pending() {
+            let inbox = self.consumer.context().take();
+            for answers in inbox.commits {
+                self.on_committed(answers);
+            }
+            for change in inbox.changes {
+                match change {
+                    Change::Assign(partitions) => self.assign(&partitions),
+                    Change::Revoke { partitions, lost } => self.revoke(&partitions, lost),
+                }
+            }
+        }
+    }
+
+    fn assign(&mut self, partitions: &TopicPartitionList) {
+        let mut gained = Vec::new();
+        for element in partitions.elements() {
+            let at = self.slot(element.topic(), element.partition());
+            self.begin(at);
+            gained.push(at);
+        }
+        if let Err(error) = context::accept(&self.consumer, partitions) {
+            self.fail(errors::from_client(error, &self.plan.group));
+            return;
+        }
+        // A pause of an earlier assignment may outlive it in the client, so it is said anew.
+        let all = list(gained.iter().map(|at| &*self.slots[*at].partition));
+        let result = if self.all_paused { self.consumer.pause(&all) } else { self.consumer.resume(&all) };
+        if let Err(error) = result {
+            tracing::debug!(%error, "pause state of new partitions");
+        }
+        self.tell(&gained, &[]);
+    }
+
+    /// A fresh assignment of a slot.
+    fn begin(&mut self, at: usize) {
+        let slot = &mut self.slots[at];
+        slot.partition.assign();
+        let (owner, lease) = Lease::new(Some(self.demand.clone()));
+        slot.lease = Some((owner, lease));
+        (slot.assigned, slot.revoking, slot.paused) = (true, false, false);
+        (slot.requested, slot.committed) = (-1, -1);
+        self.demand.assign(slot.partition.index);
+    }
+
+    /// The log was reset under us: what is out is no longer ours, and the partition starts anew where it is.
+    pub(crate) fn begin_again(&mut self, at: usize) {
+        self.cut(&[at]);
+        self.begin(at);
+    }
+
+    fn revoke(&mut self, partitions: &TopicPartitionList, lost: bool) {
+        let mine = partitions.elements().iter().filter_map(|e| self.find(e.topic(), e.partition())).collect();
+        let now = Instant::now();
+        self.give_up(mine, lost, now + self.plan.revoke_timeout, COMMIT_TIMEOUT);
+        if let Err(error) = context::release(&self.consumer, partitions) {
+            self.fail(errors::from_client(error, &self.plan.group));
+        }
+    }
+
+    /// Ends the assignment of these slots: what is in flight may finish until `finish`, and the broker may then take
+    /// `confirm` for the commit. Says whether everything that was done is committed.
+    fn give_up(&mut self, mine: Vec<usize>, lost: bool, finish: Instant, confirm: Duration) -> bool {
+        let mine: Vec<usize> = mine.into_iter().filter(|at| self.slots[*at].assigned).collect();
+        mine.iter().for_each(|at| self.slots[*at].revoking = true);
+        self.drop_held(&mine);
+        let mut lost = lost;
+        if !lost {
+            self.wait(finish, |poller| {
+                let busy = mine.iter().any(|at| poller.slots[*at].partition.held() > 0);
+                !busy || poller.consumer.assignment_lost()
+            });
+            lost = self.consumer.assignment_lost();
+        }
+        let cut = self.cut(&mine);
+        let end = Instant::now() + confirm;
+        // The client may hold a commit back and send it later, under the next assignment: never release before.
+        self.wait(end, |poller| poller.outstanding.is_none());
+        if !lost {
+            let open =
+                |poller: &Poller| cut.iter().any(|(at, offset, _)| poller.slots[*at].committed < *offset);
+            if self.outstanding.is_none() && open(self) {
+                self.commit(cut.clone());
+                self.wait(end, |poller| poller.outstanding.is_none());
+            }
+            lost = open(self);
+        }
+        for at in &mine {
+            let slot = &mut self.slots[*at];
+            (slot.assigned, slot.revoking, slot.paused) = (false, false, false);
+            self.demand.unassign(slot.partition.index);
+        }
+        self.tell(&[], &mine);
+        !lost
+    }
+
+    /// Makes the cut: leases are lost, later settlements do nothing. Says how far each slot was done.
+    fn cut(&mut self, mine: &[usize]) -> Vec<(usize, i64, usize)> {
+        let mut done = Vec::new();
+        for at in mine {
+            let slot = &mut self.slots[*at];
+            let rest = slot.partition.revoke();
+            if let Some((owner, _)) = slot.lease.take() {
+                owner.lose();
+            }
+            if rest.held > 0 {
+                let destination = &slot.partition.destination;
+                self.observer.observe(Event::LeaseLost { destination, count: rest.held });
+            }
+            if let Some(offset) = rest.lowest_open.filter(|offset| *offset > slot.committed) {
+                done.push((*at, offset, rest.completed));
+            }
+        }
+        done
+    }
+
+    /// Polls until it is so, or the time is over, or the source is closed with less time left.
+    fn wait(&mut self, deadline: Instant, is_so: impl Fn(&Self) -> bool) {
+        loop {
+            for answers in self.consumer.context().take_commits() {
+                self.on_committed(answers);
+            }
+            let closing = self.exchange.closing().unwrap_or(deadline);
+            if is_so(self) || Instant::now() >= deadline.min(closing) {
+                return;
+            }
+            self.poll(LOOK);
+        }
+    }
+
+    fn tell(&self, assigned: &[usize], revoked: &[usize]) {
+        let name = |at: &usize| {
+            let partition = &self.slots[*at].partition;
+            (partition.destination.clone(), partition.number)
+        };
+        let (assigned, revoked): (Vec<_>, Vec<_>) =
+            (assigned.iter().map(name).collect(), revoked.iter().map(name).collect());
+        if !assigned.is_empty() || !revoked.is_empty() {
+            self.observer.observe(Event::Rebalanced { assigned: &assigned, revoked: &revoked });
+        }
+    }
+
+    /// The end of the thread: commit, leave the group, go.
+    pub(crate) fn leave(mut self, deadline: Instant) {
+        // A batch that nobody took gives its messages back, so that the wait below does not wait for them.
+        self.exchange.take_back();
+        let all = (0..self.slots.len()).collect();
+        // The worker has settled or dropped everything: what still is out will not come, and is not waited for.
+        let (now, lost) = (Instant::now(), self.consumer.assignment_lost());
+        let done = self.give_up(all, lost, now, deadline.saturating_duration_since(now));
+        self.consumer.context().leave();
+        if self.consumer.close_queue().is_ok() {
+            while !self.consumer.closed() && Instant::now() < deadline {
+                self.poll(LOOK);
+            }
+        }
+        let result = if done {
+            Ok(())
+        } else {
+            let remedy = "not all that is done was committed by the deadline; it will be delivered again";
+            Err(Error::new(ErrorKind::Timeout, &self.plan.group, remedy))
+        };
+        self.exchange.end(Some(result));
+        // Dropping the consumer may take long while brokers are away. Nobody waits for this thread.
+    }
+}

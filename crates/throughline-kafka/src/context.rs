@@ -1,0 +1,175 @@
+//! What the client calls back with, written down for the poll thread: nothing is decided or waited for in a callback.
+
+use rdkafka::{
+    ClientContext, Offset, TopicPartitionList,
+    config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol},
+    error::{KafkaError, KafkaResult},
+    types::{RDKafkaErrorCode as Code, RDKafkaRespErr},
+};
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
+
+/// A change of the assignment that must be answered.
+pub(crate) enum Change {
+    Assign(TopicPartitionList),
+    Revoke {
+        partitions: TopicPartitionList,
+        /// Taken from us already: another member may own them by now.
+        lost: bool,
+    },
+}
+
+/// The broker's answer to a commit, for one partition.
+pub(crate) struct Committed {
+    pub(crate) topic: String,
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+    pub(crate) result: Result<(), Code>,
+}
+
+#[derive(Default)]
+pub(crate) struct Inbox {
+    pub(crate) changes: Vec<Change>,
+    pub(crate) commits: Vec<Vec<Committed>>,
+    /// The client's own words on its last error.
+    pub(crate) reason: Option<(Code, String)>,
+}
+
+#[derive(Default)]
+pub(crate) struct Context {
+    inbox: Mutex<Inbox>,
+    /// Something waits in the inbox.
+    pending: AtomicBool,
+    /// Everything was committed and given up: revokes are answered at once.
+    leaving: AtomicBool,
+}
+
+impl Context {
+    pub(crate) fn pending(&self) -> bool {
+        self.pending.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn take(&self) -> Inbox {
+        self.pending.store(false, Ordering::Release);
+        std::mem::take(&mut *self.inbox())
+    }
+
+    /// The answers to commits alone; changes of the assignment wait.
+    pub(crate) fn take_commits(&self) -> Vec<Vec<Committed>> {
+        if !self.pending() {
+            return Vec::new();
+        }
+        std::mem::take(&mut self.inbox().commits)
+    }
+
+    pub(crate) fn reason(&self) -> Option<(Code, String)> {
+        self.inbox().reason.clone()
+    }
+
+    pub(crate) fn leave(&self) {
+        self.leaving.store(true, Ordering::Release);
+    }
+
+    fn put(&self, put: impl FnOnce(&mut Inbox)) {
+        put(&mut self.inbox());
+        self.pending.store(true, Ordering::Release);
+    }
+
+    fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Gives partitions up, by the protocol of the group.
+pub(crate) fn release(consumer: &BaseConsumer<Context>, partitions: &TopicPartitionList) -> KafkaResult<()> {
+    match consumer.rebalance_protocol() {
+        RebalanceProtocol::Cooperative => consumer.incremental_unassign(partitions),
+        _ => consumer.unassign(),
+    }
+}
+
+/// Takes partitions, by the protocol of the group.
+pub(crate) fn accept(consumer: &BaseConsumer<Context>, partitions: &TopicPartitionList) -> KafkaResult<()> {
+    match consumer.rebalance_protocol() {
+        RebalanceProtocol::Cooperative => consumer.incremental_assign(partitions),
+        _ => consumer.assign(partitions),
+    }
+}
+
+impl ConsumerContext for Context {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        err: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
+        let assign = err == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        if self.leaving.load(Ordering::Acquire) {
+            // An assignment that comes while we leave is refused; the client waits for an answer either way.
+            let result = if assign { consumer.unassign() } else { release(consumer, partitions) };
+            if let Err(error) = result {
+                tracing::debug!(%error, "a partition was not given up while leaving");
+            }
+            return;
+        }
+        let partitions = partitions.clone();
+        let change = if assign {
+            Change::Assign(partitions)
+        } else {
+            Change::Revoke { partitions, lost: consumer.assignment_lost() }
+        };
+        self.put(|inbox| inbox.changes.push(change));
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
+        let whole = result.err().and_then(|error| error.rdkafka_error_code());
+        let one = |element: rdkafka::topic_partition_list::TopicPartitionListElem<'_>| Committed {
+            topic: element.topic().to_owned(),
+            partition: element.partition(),
+            offset: match element.offset() {
+                Offset::Offset(offset) => offset,
+                _ => -1,
+            },
+            result: match (whole, element.error()) {
+                (Some(code), _) => Err(code),
+                (None, Err(error)) => Err(error.rdkafka_error_code().unwrap_or(Code::Unknown)),
+                (None, Ok(())) => Ok(()),
+            },
+        };
+        let answers = offsets.elements().into_iter().map(one).collect();
+        self.put(|inbox| inbox.commits.push(answers));
+    }
+}
+
+impl ClientContext for Context {
+    fn error(&self, error: KafkaError, reason: &str) {
+        let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
+        self.inbox().reason = Some((code, reason.to_owned()));
+        tracing::debug!(target: "librdkafka", ?code, reason, "client error");
+    }
+
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        log(level, facility, text);
+    }
+
+    fn stats_raw(&self, _: &[u8]) {}
+}
+
+/// One line of the client's own log.
+pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, text: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+            tracing::error!(target: "librdkafka", facility, "{text}");
+        }
+        RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => {
+            tracing::warn!(target: "librdkafka", facility, "{text}");
+        }
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
+            tracing::info!(target: "librdkafka", facility, "{text}");
+        }
+        RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", facility, "{text}"),
+    }
+}

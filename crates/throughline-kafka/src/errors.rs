@@ -1,0 +1,125 @@
+//! What librdkafka reports, as errors that say what to do.
+
+use rdkafka::{error::KafkaError, types::RDKafkaErrorCode as Code};
+use throughline_core::{Error, ErrorKind};
+
+/// An error of the client about this topic, group or server.
+pub(crate) fn from_client(error: KafkaError, resource: &str) -> Error {
+    match error {
+        // The client's own text repeats the value, which may be a password.
+        KafkaError::ClientConfig(_, _, property, _) => Error::new(
+            ErrorKind::Config,
+            property,
+            "librdkafka knows no such property, takes no such value for it, or was built without its feature",
+        ),
+        KafkaError::ClientCreation(text) => Error::new(ErrorKind::Config, resource, text),
+        error => {
+            let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
+            let (kind, remedy) = meaning(code);
+            Error::new(kind, resource, remedy).with_source(error)
+        }
+    }
+}
+
+/// The kind of an error code, and what to do about it.
+pub(crate) fn meaning(code: Code) -> (ErrorKind, &'static str) {
+    use ErrorKind as K;
+    match code {
+        Code::BrokerTransportFailure | Code::AllBrokersDown | Code::Resolve | Code::BrokerNotAvailable => (
+            K::Unreachable,
+            "check `bootstrap.servers`, that the broker runs and that its advertised listeners can be reached from here",
+        ),
+        Code::UnknownTopicOrPartition
+        | Code::UnknownTopic
+        | Code::UnknownPartition
+        | Code::UnknownTopicId => (
+            K::NotFound,
+            "create the topic, or let the broker do it (`auto.create.topics.enable` there, `allow.auto.create.topics` here)",
+        ),
+        Code::InvalidTopic => (K::Config, "a topic's name has 1 to 249 of the characters a-z A-Z 0-9 . _ -"),
+        Code::Authentication | Code::SaslAuthenticationFailed | Code::UnacceptableCredential => {
+            (K::Denied, "check `sasl.mechanism`, `sasl.username`, `sasl.password` or the client certificate")
+        }
+        Code::SSL => (K::Denied, "check `security.protocol` and `ssl.ca.location`: the TLS handshake failed"),
+        Code::UnsupportedSASLMechanism | Code::IllegalSASLState => {
+            (K::Config, "the broker does not offer this `sasl.mechanism`")
+        }
+        Code::TopicAuthorizationFailed
+        | Code::GroupAuthorizationFailed
+        | Code::ClusterAuthorizationFailed
+        | Code::TransactionalIdAuthorizationFailed => {
+            (K::Denied, "the broker's access control does not permit this to these credentials")
+        }
+        Code::MessageTimedOut | Code::OperationTimedOut | Code::RequestTimedOut | Code::TimedOutQueue => {
+            (K::Timeout, "the broker did not confirm in time; `message.timeout.ms` bounds the wait")
+        }
+        Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => {
+            (K::TooLarge, "raise `message.max.bytes` here and `max.message.bytes` of the topic, or send less")
+        }
+        Code::FencedInstanceId | Code::UnreleasedInstanceId => {
+            (K::Fenced, "another member holds this `group.instance.id`; give each member its own")
+        }
+        Code::ProducerFenced | Code::InvalidProducerEpoch | Code::Fenced => {
+            (K::Fenced, "another producer took over this identity")
+        }
+        Code::InconsistentGroupProtocol => (
+            K::Config,
+            "the group's members use another assignment protocol; stop them all first, or choose theirs with `.assignment(..)`",
+        ),
+        Code::AutoOffsetReset | Code::OffsetOutOfRange => {
+            (K::NotFound, "the group's offset is not in the log (any more); choose a start position")
+        }
+        Code::PurgeQueue | Code::PurgeInflight | Code::DestroyBroker | Code::BrokerDestroy => {
+            (K::Closed, "the client was closed before the broker confirmed")
+        }
+        Code::NotImplemented | Code::UnsupportedCompressionType | Code::BadCompression => (
+            K::Unsupported,
+            "a record batch needs a codec that this build lacks: cargo features `gzip` and `zstd` of throughline-kafka",
+        ),
+        Code::UnsupportedVersion | Code::UnsupportedFeature => {
+            (K::Unsupported, "the broker is too old for this")
+        }
+        _ => (K::Broker, ""),
+    }
+}
+
+/// Whether only a new client, or a person, can help: anything else heals while the client goes on trying.
+pub(crate) fn ends_source(code: Code) -> bool {
+    match code {
+        Code::Fatal
+        | Code::InconsistentGroupProtocol
+        | Code::FencedInstanceId
+        | Code::UnreleasedInstanceId
+        | Code::AutoOffsetReset
+        | Code::InvalidGroupId
+        | Code::UnsupportedVersion => true,
+        _ => matches!(meaning(code).0, ErrorKind::Denied | ErrorKind::Unsupported),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rdkafka::ClientConfig;
+    use std::error::Error as _;
+
+    #[test]
+    fn a_refused_value_is_never_repeated() {
+        let mut config = ClientConfig::new();
+        config.set("ssl.ca.location", "probe").set("sasl.mechanism", "secret\u{7}").set("nonsense", "secret");
+        let Err(error) = config.create_native_config() else { panic!("nonsense was taken") };
+        let error = from_client(error, "127.0.0.1:9092");
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(!format!("{error} {error:?}").contains("secret") && error.source().is_none());
+    }
+
+    #[test]
+    fn what_heals_does_not_end_the_source() {
+        for code in [Code::AllBrokersDown, Code::RebalanceInProgress, Code::UnknownTopicOrPartition] {
+            assert!(!ends_source(code), "{code:?}");
+        }
+        for code in [Code::FencedInstanceId, Code::SaslAuthenticationFailed, Code::NotImplemented] {
+            assert!(ends_source(code), "{code:?}");
+        }
+    }
+}

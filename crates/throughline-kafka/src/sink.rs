@@ -1,0 +1,158 @@
+//! Sending to one topic.
+
+use crate::{
+    Kafka,
+    flow::Place,
+    producer::{Ledger, Producer},
+};
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+use throughline_core::{Destination, Endpoint, Error, ErrorKind, Message, Receipt};
+use tokio::sync::oneshot;
+use tower_service::Service;
+
+/// Sends messages to one topic: a Tower service that answers with the broker's [`Receipt`].
+///
+/// All sinks of a [`Kafka`] handle share one idempotent producer with `acks=all`. It is not ready while 10,000 messages
+/// or 64 MiB are under way: a full queue is back-pressure and no error. A clone has to get ready by itself.
+///
+/// Messages are handed to the client in the order of the calls. A message's own partition and time are kept; without
+/// a partition its key decides, as with Java's clients. When the last handle, sink and clone is gone, a thread of the
+/// producer goes on to deliver what is under way, for 10 s at most: a program that is about to end waits for
+/// [`flush`](Endpoint::flush).
+///
+/// # Errors
+/// By kind: `TooLarge`, `NotFound` (after 10 s: a new topic may still become known), `Denied`, `Timeout` after
+/// `message.timeout.ms` (2 minutes), `Unrepresentable` for a header name with a NUL byte, `Config` for a bad setting.
+///
+/// # Cancel safety
+/// A message is under way from the call on: dropping the future does not call it back, only its answer is not seen.
+/// If it then fails, [`flush`](Endpoint::flush) says so.
+pub struct KafkaSink {
+    kafka: Kafka,
+    destination: Arc<Destination>,
+    topic: Arc<str>,
+    ledger: Arc<Ledger>,
+    /// The producer that this sink is ready for, or waits for, and the place in it.
+    next: Option<(Arc<Producer>, Place)>,
+}
+
+/// The future of a send.
+#[derive(Debug)]
+pub struct SendFuture(State);
+
+#[derive(Debug)]
+enum State {
+    Failed(Option<Error>),
+    Sent(oneshot::Receiver<Result<Receipt, Error>>, Arc<str>),
+}
+
+impl KafkaSink {
+    pub(crate) fn new(kafka: Kafka, destination: Arc<Destination>) -> Self {
+        let topic = Arc::from(&*destination.name);
+        KafkaSink { kafka, destination, topic, ledger: Arc::default(), next: None }
+    }
+}
+
+impl Service<Message> for KafkaSink {
+    type Response = Receipt;
+    type Error = Error;
+    type Future = SendFuture;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if self.topic.is_empty() || self.topic.contains('\0') {
+            return Poll::Ready(Err(Error::new(
+                ErrorKind::Config,
+                &*self.topic,
+                "a topic needs a name without NUL",
+            )));
+        }
+        if self.next.is_none() {
+            let producer = self.kafka.producer().get(|| self.kafka.producer_config())?;
+            let place = Place::new(producer.flow.clone());
+            self.next = Some((producer, place));
+        }
+        if let Some((_, place)) = &mut self.next {
+            ready!(place.poll_take(cx));
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, message: Message) -> SendFuture {
+        // Tower's contract: a call without readiness may panic. It is answered here instead.
+        let Some((producer, place)) = self.next.take().filter(|(_, place)| place.is_taken()) else {
+            let error =
+                Error::new(ErrorKind::Config, &*self.topic, "the sink was called before it was ready");
+            return SendFuture(State::Failed(Some(error)));
+        };
+        let answer = producer.send(&message, &self.topic, place, &self.ledger);
+        SendFuture(State::Sent(answer, self.topic.clone()))
+    }
+}
+
+impl Endpoint for KafkaSink {
+    fn destination(&self) -> Arc<Destination> {
+        self.destination.clone()
+    }
+
+    /// Waits for everything that this sink and its clones sent.
+    ///
+    /// # Errors
+    /// If sends failed whose future was dropped: how many. A failure that was awaited is not told again.
+    async fn flush(&self) -> Result<(), Error> {
+        match self.ledger.settle().await {
+            0 => Ok(()),
+            failed => Err(Error::new(
+                ErrorKind::Broker,
+                &*self.topic,
+                format!("{failed} messages were not confirmed; await each send to learn why"),
+            )),
+        }
+    }
+}
+
+impl Future for SendFuture {
+    type Output = Result<Receipt, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            State::Failed(error) => {
+                let done = || Error::new(ErrorKind::Closed, "send", "this future has already answered");
+                Poll::Ready(Err(error.take().unwrap_or_else(done)))
+            }
+            State::Sent(answer, topic) => match ready!(Pin::new(answer).poll(cx)) {
+                Ok(result) => Poll::Ready(result),
+                Err(_) => {
+                    let remedy = "the producer was closed before the broker confirmed";
+                    Poll::Ready(Err(Error::new(ErrorKind::Closed, &**topic, remedy)))
+                }
+            },
+        }
+    }
+}
+
+impl Clone for KafkaSink {
+    fn clone(&self) -> Self {
+        KafkaSink {
+            kafka: self.kafka.clone(),
+            destination: self.destination.clone(),
+            topic: self.topic.clone(),
+            ledger: self.ledger.clone(),
+            next: None,
+        }
+    }
+}
+
+impl fmt::Debug for KafkaSink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaSink")
+            .field("topic", &self.topic)
+            .field("kafka", &self.kafka)
+            .finish_non_exhaustive()
+    }
+}

@@ -9,6 +9,7 @@ use std::{
 use crate::{
     failure::{Failure, Outcome},
     fences, process,
+    tally::Tally,
     test::{self, Plan},
     workspace::Workspace,
 };
@@ -33,31 +34,49 @@ const STEPS: &[Step] = &[
     ("docs", docs),
     // What a newcomer builds: the default members with their default features, which no step above compiles.
     ("defaults", |workspace| cargo(workspace, &["check", "--all-targets"])),
-    ("test", |workspace| test::run(workspace, &Plan::default())),
 ];
 
-/// Runs the steps; `true` when all of them hold.
+/// Runs the steps and then the tests; `true` when all of them hold. The last line is that of the tests.
 pub(crate) fn run(workspace: &Workspace) -> Outcome<bool> {
     let mut results = Vec::new();
     for (name, step) in STEPS {
-        println!("\n=== {name}");
-        let start = Instant::now();
-        let holds = match step(workspace) {
-            Ok(holds) => holds,
-            Err(Failure::Interrupted) => return Err(Failure::Interrupted),
-            Err(failure) => {
-                eprintln!("xtask: {failure}");
-                false
-            }
-        };
-        println!("=== {name}: {} in {}", word(holds), seconds(start.elapsed()));
-        results.push((*name, holds, start.elapsed()));
+        results.push(announced(name, || step(workspace))?);
     }
+    let mut total = Tally::default();
+    results.push(announced("test", || {
+        total = test::run(workspace, &Plan::default())?;
+        Ok(total.failed == 0)
+    })?);
     println!("\n=== ci");
-    for (name, holds, took) in &results {
+    for Done { name, holds, took } in &results {
         println!("{name}: {} in {}", word(*holds), seconds(*took));
     }
-    Ok(results.iter().all(|(_, holds, _)| *holds))
+    println!("{total}");
+    Ok(results.iter().all(|done| done.holds))
+}
+
+/// A step that ran to its end.
+struct Done {
+    name: &'static str,
+    holds: bool,
+    took: Duration,
+}
+
+/// Runs one step between two lines that name it. Only an interrupt ends the whole.
+fn announced(name: &'static str, step: impl FnOnce() -> Outcome<bool>) -> Outcome<Done> {
+    println!("\n=== {name}");
+    let start = Instant::now();
+    let holds = match step() {
+        Ok(holds) => holds,
+        Err(Failure::Interrupted) => return Err(Failure::Interrupted),
+        Err(failure) => {
+            eprintln!("xtask: {failure}");
+            false
+        }
+    };
+    let took = start.elapsed();
+    println!("=== {name}: {} in {}", word(holds), seconds(took));
+    Ok(Done { name, holds, took })
 }
 
 fn word(holds: bool) -> &'static str {

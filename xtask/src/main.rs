@@ -92,7 +92,9 @@ fn run(command: Command) -> Outcome<bool> {
     process::watch_signals()?;
     let workspace = Workspace::find()?;
     match command {
-        Command::Test { soak, filter } => test::run(&workspace, &test::Plan { soak, filter }),
+        Command::Test { soak, filter } => {
+            Ok(test::run(&workspace, &test::Plan { soak, filter })?.failed == 0)
+        }
         Command::Ci => ci::run(&workspace),
         Command::Brokers { command: Brokers::Up { kafka_port } } => {
             fleet::up(&workspace, &Wish { kafka_port })

@@ -24,8 +24,11 @@ pub(crate) struct Plan {
 const BOUND: Duration = Duration::from_secs(25 * 60);
 const SOAK_BOUND: Duration = Duration::from_secs(6 * 60 * 60);
 
-/// Runs the plan, prints the sums and as the last line their total; `true` when nothing failed.
-pub(crate) fn run(workspace: &Workspace, plan: &Plan) -> Outcome<bool> {
+/// Runs the plan, prints the sums and as the last line their total, which it also gives.
+///
+/// # Errors
+/// Interrupted; everything else is a failure in the total.
+pub(crate) fn run(workspace: &Workspace, plan: &Plan) -> Outcome<Tally> {
     let mut report = Report::default();
     let outcome = run_all(workspace, plan, &mut report);
     // An interrupt is told by our own exit status and is no test's failure.
@@ -37,7 +40,7 @@ pub(crate) fn run(workspace: &Workspace, plan: &Plan) -> Outcome<bool> {
     let total = report.print();
     match outcome {
         Err(Failure::Interrupted) => Err(Failure::Interrupted),
-        _ => Ok(total.failed == 0),
+        _ => Ok(total),
     }
 }
 

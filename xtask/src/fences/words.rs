@@ -31,6 +31,9 @@ pub(super) const FENCES: &[Fence] = &[
         homes: &[
             "crates/throughline-trace/",
             "crates/throughline-test/",
+            // Where a context changes hands: captured at `send`, carried to a handler, sent along with an envelope.
+            "crates/throughline/src/publisher.rs",
+            "crates/throughline/src/handler/function.rs",
             "crates/throughline/src/actor/context.rs",
         ],
         why: "everything else speaks of a trace through the layers of throughline-trace",

@@ -1,6 +1,6 @@
 //! The message: the same type for what is received and what is sent.
 
-use crate::{Extensions, Headers, Origin};
+use crate::{Extensions, Headers, Lease, Origin};
 use bytes::Bytes;
 use std::time::SystemTime;
 
@@ -24,6 +24,7 @@ pub struct Message {
     time: Option<SystemTime>,
     extensions: Extensions,
     origin: Option<Origin>,
+    lease: Lease,
 }
 
 impl Message {
@@ -129,6 +130,16 @@ impl Message {
     /// The same, to change; a worker counts redeliveries here.
     pub fn origin_mut(&mut self) -> Option<&mut Origin> {
         self.origin.as_mut()
+    }
+
+    /// Whether the delivery that this message came with is still ours; a message that was made here cannot be lost.
+    pub fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// Says which lease it is under; a worker does this for what it hands to a stack.
+    pub fn set_lease(&mut self, lease: Lease) {
+        self.lease = lease;
     }
 
     /// Bytes that this message holds in memory, near enough for a budget.

@@ -67,7 +67,7 @@ impl<Res: 'static, E: fmt::Display + 'static> Classify<Res, E> for OnError {
             },
             Err(error) => {
                 let description = Some(error.to_string()).filter(|text| !text.is_empty());
-                Some(Failure { error_type: Cow::Borrowed(error_type(error)), description })
+                Some(Failure { error_type: Cow::Borrowed(of_any(error)), description })
             }
         }
     }
@@ -77,9 +77,9 @@ impl<Res: 'static, E: fmt::Display + 'static> Classify<Res, E> for OnError {
     }
 }
 
-fn error_type(error: &dyn Any) -> &'static str {
+fn of_any(error: &dyn Any) -> &'static str {
     if let Some(error) = error.downcast_ref::<BoxError>() {
-        return of_chain(&**error);
+        return error_type(&**error);
     }
     if let Some(error) = error.downcast_ref::<Error>() {
         return error.kind().as_str();
@@ -87,7 +87,9 @@ fn error_type(error: &dyn Any) -> &'static str {
     if error.is::<Rejected>() { "rejected" } else { "_OTHER" }
 }
 
-fn of_chain(error: &(dyn StdError + 'static)) -> &'static str {
+/// The low-cardinality word for an error, as in the attribute `error.type`: the kind of a [`throughline_core::Error`]
+/// wherever it is in the chain of sources, `rejected` for [`Rejected`], else `_OTHER`.
+pub fn error_type(error: &(dyn StdError + 'static)) -> &'static str {
     // A bound, since a source may be its own.
     let chain = std::iter::successors(Some(error), |&error| error.source()).take(16);
     for error in chain {

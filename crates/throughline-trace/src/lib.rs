@@ -35,7 +35,7 @@ mod trail;
 
 pub use self::tracing::{Tracing, TracingLayer};
 pub use attempt::{Attempt, AttemptFuture, AttemptLayer};
-pub use classify::{Classify, Failure, OnError};
+pub use classify::{Classify, Failure, OnError, error_type};
 pub use forward::{forward, set_aside};
 pub use future::ResponseFuture;
 pub use mirror::{Mirror, MirrorLayer};

@@ -34,6 +34,11 @@ pub struct Extracted {
     pub invalid: bool,
 }
 
+/// The `traceparent` of a context, to be kept under another name.
+pub fn traceparent(context: &SpanContext) -> String {
+    traceparent::format(context).iter().map(|&byte| char::from(byte)).collect()
+}
+
 /// Reads all fields in one pass, the last one first, and stops as soon as nothing better can come.
 ///
 /// ```

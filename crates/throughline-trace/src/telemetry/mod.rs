@@ -7,7 +7,7 @@ mod wait;
 
 pub use builder::TelemetryBuilder;
 
-use crate::{Propagation, Relation, Spans, TracingLayer, spans::scope};
+use crate::{MirrorLayer, Propagation, Relation, Spans, TracingLayer, spans::scope};
 use admission::Gauge;
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_sdk::{
@@ -15,7 +15,7 @@ use opentelemetry_sdk::{
     trace::SdkTracerProvider,
 };
 use std::{fmt, future::Future, sync::Arc, time::Duration};
-use throughline_core::{Error, ErrorKind};
+use throughline_core::{Destination, Error, ErrorKind};
 
 /// A set-up of OpenTelemetry, or none. A clone is one reference count.
 ///
@@ -107,6 +107,15 @@ impl Telemetry {
                 .relation(inner.relation)
                 .follow_links(inner.follow_links)
                 .propagation(inner.propagation.clone()),
+        }
+    }
+
+    /// A layer for what is sent to this destination, with this telemetry in place of the process's own.
+    pub fn mirror_layer(&self, destination: Arc<Destination>) -> MirrorLayer {
+        let layer = MirrorLayer::new(destination);
+        match &self.0 {
+            None => layer,
+            Some(inner) => layer.spans_with(inner.spans.clone(), inner.propagation.clone()),
         }
     }
 

@@ -1,0 +1,80 @@
+//! What is on its way out, so that a drain can wait for it.
+
+use futures_util::future::{BoxFuture, join_all};
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+use throughline_core::{Endpoint, Error};
+use tokio::sync::Notify;
+
+/// Every publisher of the process: a drain flushes them all, and none can be forgotten. Asked when a publisher is
+/// built and at a drain, never for a message.
+static PUBLISHERS: Mutex<Vec<Weak<Sends>>> = Mutex::new(Vec::new());
+
+/// The sends of one publisher and its clones.
+pub(crate) struct Sends {
+    open: AtomicUsize,
+    closed: Notify,
+    flush: Box<dyn Fn() -> BoxFuture<'static, Result<(), Error>> + Send + Sync>,
+}
+
+/// One send, from its first poll until it is answered or dropped.
+pub(crate) struct Open<'a>(&'a Sends);
+
+/// Counts the sends to this endpoint.
+pub(crate) fn register<K: Endpoint + Clone + Send + Sync + 'static>(endpoint: K) -> Arc<Sends> {
+    let flush = Box::new(move || -> BoxFuture<'static, _> {
+        let endpoint = endpoint.clone();
+        Box::pin(async move { endpoint.flush().await })
+    });
+    let sends = Arc::new(Sends { open: AtomicUsize::new(0), closed: Notify::new(), flush });
+    let mut publishers = PUBLISHERS.lock().unwrap_or_else(PoisonError::into_inner);
+    publishers.retain(|known| known.strong_count() > 0);
+    publishers.push(Arc::downgrade(&sends));
+    sends
+}
+
+/// Flushes every publisher of the process.
+pub(crate) async fn flush_all() -> Result<(), Error> {
+    let publishers: Vec<_> = {
+        let publishers = PUBLISHERS.lock().unwrap_or_else(PoisonError::into_inner);
+        publishers.iter().filter_map(Weak::upgrade).collect()
+    };
+    join_all(publishers.iter().map(|sends| sends.flush())).await.into_iter().collect()
+}
+
+impl Sends {
+    pub(crate) fn open(&self) -> Open<'_> {
+        self.open.fetch_add(1, Ordering::AcqRel);
+        Open(self)
+    }
+
+    pub(crate) async fn flush(&self) -> Result<(), Error> {
+        loop {
+            let closed = self.closed.notified();
+            if self.open.load(Ordering::Acquire) == 0 {
+                break;
+            }
+            closed.await;
+        }
+        (self.flush)().await
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        if self.0.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.closed.notify_waiters();
+        }
+    }
+}
+
+impl fmt::Debug for Sends {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sends").field("open", &self.open.load(Ordering::Relaxed)).finish()
+    }
+}

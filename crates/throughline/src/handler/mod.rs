@@ -1,0 +1,10 @@
+//! Typed handlers: an async fn of extractors is a Tower service.
+
+mod extract;
+mod function;
+mod service;
+
+pub use extract::{Extension, FromMessage, Json, State};
+pub(crate) use function::carried;
+pub use function::{HandlerFuture, MessageHandler};
+pub use service::{HandlerService, handler, handler_with};

@@ -1,0 +1,199 @@
+//! One life of a worker: source, pump, loop and stack, from a start to an end. A restart makes a new one.
+
+use crate::{
+    control::Control,
+    flush,
+    middleware::{Answering, Panicked},
+    pump::{Gate, pump},
+    shutdown::{Missed, Step, before_deadline},
+    stack,
+    work_loop::{Settings, WorkLoop},
+};
+use futures_util::{
+    FutureExt,
+    future::{Either, select},
+};
+use std::{
+    fmt,
+    panic::AssertUnwindSafe,
+    pin::pin,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+use throughline_core::{BoxError, Demand, DemandControl, IntoSettlement, Message, Source, Subscription};
+use throughline_trace::{Telemetry, TracingLayer};
+use tokio::{
+    runtime::Handle,
+    sync::mpsc,
+    task::unconstrained,
+    time::{sleep_until, timeout_at},
+};
+use tower_service::Service;
+
+/// How long an end may take that nobody asked for.
+const OWN_GRACE: Duration = Duration::from_secs(10);
+
+/// What an incarnation is given by its actor.
+pub(crate) struct Surroundings {
+    pub(crate) control: Arc<Control>,
+    pub(crate) gate: Arc<dyn Gate>,
+    pub(crate) tracing: TracingLayer,
+    pub(crate) telemetry: Telemetry,
+    pub(crate) data: Handle,
+    /// Told once when the source is connected.
+    pub(crate) connected: Box<dyn FnOnce() + Send>,
+}
+
+/// How it ended.
+#[derive(Debug)]
+pub(crate) enum Exit {
+    /// Drained, or its subscription ended; with the first step of the drain that was not done in time.
+    Ended(Option<Missed>),
+    /// Something failed; the supervisor decides.
+    Failed(BoxError),
+}
+
+/// Lives it.
+pub(crate) async fn live<Sub, F, S>(
+    subscription: Arc<Sub>,
+    factory: Arc<F>,
+    answering: Arc<Answering>,
+    settings: Settings,
+    around: Surroundings,
+) -> Exit
+where
+    Sub: Subscription,
+    F: Fn() -> S + Send + Sync + 'static,
+    S: Service<Message> + Send + 'static,
+    S::Response: IntoSettlement + 'static,
+    S::Error: Into<BoxError> + 'static,
+    S::Future: Send + 'static,
+{
+    let Surroundings { control, gate, tracing, telemetry, data, connected } = around;
+    let (room, demand) = Demand::new(subscription.capacity(settings.in_flight));
+    control.begin(room.clone());
+    let connecting = pin!(subscription.subscribe(demand.clone(), control.clone()));
+    let mut source = match select(connecting, pin!(stopping(demand.clone()))).await {
+        Either::Left((Ok(source), _)) => source,
+        Either::Left((Err(error), _)) => return Exit::Failed(error.into()),
+        Either::Right(_) => return Exit::Ended(None),
+    };
+    connected();
+
+    let (to, inbox) = mpsc::unbounded_channel();
+    let work = {
+        // However the loop ends, the source is told to stop.
+        let stop = StopOnDrop(room.clone());
+        let (room, control) = (room.clone(), control.clone());
+        data.spawn(unconstrained(async move {
+            let _stop = stop;
+            // Built here, since tower's timers bind to the runtime that they are built on.
+            let stack = stack::around(tracing, answering, factory());
+            WorkLoop::new(stack, inbox, room, control, settings).run().await
+        }))
+    };
+    let mut cancel = CancelOnDrop(Some(control.clone()));
+    let pumped =
+        AssertUnwindSafe(pump(&mut source, &room, &control, &telemetry, &gate, to)).catch_unwind().await;
+    if !matches!(pumped, Ok(Ok(()))) {
+        control.drain();
+    }
+    let before = control.counts.cancelled.load(Relaxed);
+    let worked = finish(work, demand, &control).await;
+    cancel.0 = None;
+    let cut_off = control.counts.cancelled.load(Relaxed) - before;
+
+    let (failed, missed) = match pumped {
+        Ok(Ok(())) => (None, wind_up(source, &control).await),
+        Ok(Err(error)) => (Some(BoxError::from(error)), wind_up(source, &control).await),
+        // It is in an unknown state: dropped, not closed.
+        Err(panic) => (Some(Panicked::new(panic).into()), None),
+    };
+    match (worked.err().or(failed), missed) {
+        (Some(error), _) => Exit::Failed(error),
+        (None, _) if cut_off > 0 => {
+            Exit::Ended(Some(Missed::new(Step::Handlers, format!("{cut_off} handlers were cut off"))))
+        }
+        (None, missed) => Exit::Ended(missed),
+    }
+}
+
+/// Waits for the loop. Shortly before a drain's deadline, or after its own grace where nobody asked, what still runs
+/// is cancelled and given back. A source that ended by itself leaves work behind that may take its time.
+async fn finish(
+    mut work: tokio::task::JoinHandle<Result<(), BoxError>>,
+    demand: Demand,
+    control: &Control,
+) -> Result<(), BoxError> {
+    let limit = async {
+        stopping(demand).await;
+        let deadline = control.deadline().map_or_else(|| Instant::now() + OWN_GRACE, before_deadline);
+        sleep_until(deadline.into()).await;
+    };
+    let joined = match select(&mut work, pin!(limit)).await {
+        Either::Left((joined, _)) => joined,
+        Either::Right(_) => {
+            control.cancel();
+            work.await
+        }
+    };
+    match joined {
+        Ok(result) => result,
+        Err(error) if error.is_panic() => Err(Panicked::new(error.into_panic()).into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Flushes publishers, then settlements: what a failed flush may belong to is not committed.
+async fn wind_up<Src: Source>(source: Src, control: &Control) -> Option<Missed> {
+    let asked = control.deadline();
+    let deadline = asked.unwrap_or_else(|| Instant::now() + OWN_GRACE);
+    if asked.is_some() {
+        match timeout_at(deadline.into(), flush::flush_all()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Some(Missed::new(Step::Publishers, error)),
+            Err(_) => return Some(Missed::new(Step::Publishers, "sends are still open")),
+        }
+    }
+    match timeout_at(deadline.into(), AssertUnwindSafe(source.close(deadline)).catch_unwind()).await {
+        Ok(Ok(Ok(()))) => None,
+        Ok(Ok(Err(error))) => Some(Missed::new(Step::Settlements, error)),
+        Ok(Err(panic)) => Some(Missed::new(Step::Settlements, Panicked::new(panic))),
+        Err(_) => Some(Missed::new(Step::Settlements, "the source did not close")),
+    }
+}
+
+async fn stopping(demand: Demand) {
+    loop {
+        let changed = demand.changed();
+        if demand.stopping() {
+            return;
+        }
+        changed.await;
+    }
+}
+
+struct StopOnDrop(DemandControl);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+/// If the incarnation is dropped or panics while its loop runs, the loop ends too.
+struct CancelOnDrop(Option<Arc<Control>>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        if let Some(control) = &self.0 {
+            control.cancel();
+        }
+    }
+}
+
+impl fmt::Debug for Surroundings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Surroundings")
+    }
+}

@@ -1,0 +1,499 @@
+//! Who goes next: one at a time in a lane, lanes side by side.
+//!
+//! Free of I/O, time and tokio, so that it is tested against a model. Indices in place of pointers and boxes: in a
+//! steady state nothing is allocated for a message.
+
+use hashbrown::{DefaultHashBuilder, HashMap};
+use std::{
+    collections::VecDeque,
+    hash::{BuildHasher, BuildHasherDefault, Hasher},
+};
+use throughline_core::PartitionIndex;
+
+/// What is handled one at a time and in order; everything else of a worker runs side by side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ordering {
+    /// Messages of one partition with equal keys. A message without a key has no order; an empty key is a key.
+    #[default]
+    Key,
+    /// Messages of one partition.
+    Partition,
+    /// Nothing.
+    None,
+}
+
+/// A lane that runs or is parked. Stale ones are told apart from whatever took their place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct LaneId {
+    index: u32,
+    generation: u32,
+}
+
+/// Waiting and parked items, by lane.
+pub(crate) struct Lanes<T> {
+    ordering: Ordering,
+    hasher: DefaultHashBuilder,
+    /// From the hash of what orders to its lane. Two keys of equal hash share a lane: one more order than was asked
+    /// for, never one less, and no key need be kept.
+    by_hash: HashMap<u64, u32, BuildHasherDefault<Identity>>,
+    lanes: Vec<Lane<T>>,
+    free_lanes: Vec<u32>,
+    /// What waits behind the first of a lane.
+    nodes: Vec<Node<T>>,
+    free_nodes: Vec<u32>,
+    /// Ready lanes of each partition, and the partitions that have any: a partition that may not start does not
+    /// make the search for the others longer.
+    ready: Vec<VecDeque<LaneId>>,
+    ring: VecDeque<PartitionIndex>,
+    waiting: usize,
+    parked: usize,
+}
+
+struct Lane<T> {
+    generation: u32,
+    state: State,
+    partition: PartitionIndex,
+    hash: Option<u64>,
+    first: Option<T>,
+    rest: Option<(u32, u32)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Vacant,
+    Ready,
+    Running,
+    Parked,
+}
+
+struct Node<T> {
+    item: Option<T>,
+    next: Option<u32>,
+}
+
+/// The map is keyed by hashes already.
+#[derive(Default)]
+struct Identity(u64);
+
+impl<T> Lanes<T> {
+    pub(crate) fn new(ordering: Ordering) -> Self {
+        Lanes {
+            ordering,
+            hasher: DefaultHashBuilder::default(),
+            by_hash: HashMap::default(),
+            lanes: Vec::new(),
+            free_lanes: Vec::new(),
+            nodes: Vec::new(),
+            free_nodes: Vec::new(),
+            ready: Vec::new(),
+            ring: VecDeque::new(),
+            waiting: 0,
+            parked: 0,
+        }
+    }
+
+    /// Puts an item at the end of its lane.
+    pub(crate) fn push(
+        &mut self,
+        partition: PartitionIndex,
+        item: T,
+        key: impl for<'a> FnOnce(&'a T) -> Option<&'a [u8]>,
+    ) {
+        self.waiting += 1;
+        let hash = match (self.ordering, key(&item)) {
+            (Ordering::None, _) | (Ordering::Key, None) => None,
+            (Ordering::Key, Some(key)) => Some(self.hasher.hash_one((partition, key))),
+            (Ordering::Partition, _) => Some(self.hasher.hash_one(partition)),
+        };
+        let Some(hash) = hash else {
+            let index = self.open(partition, None, item);
+            return self.make_ready(index);
+        };
+        if let Some(&index) = self.by_hash.get(&hash) {
+            return self.append(index, item);
+        }
+        let index = self.open(partition, Some(hash), item);
+        self.by_hash.insert(hash, index);
+        self.make_ready(index);
+    }
+
+    /// The next item that may start: partitions take turns, and so do the lanes of each. The lane runs until
+    /// [`done`](Self::done) or [`park`](Self::park).
+    pub(crate) fn next(&mut self, may_start: impl Fn(PartitionIndex) -> bool) -> Option<(LaneId, T)> {
+        for _ in 0..self.ring.len() {
+            let partition = self.ring.pop_front()?;
+            let at = partition.0 as usize;
+            if !may_start(partition) {
+                self.ring.push_back(partition);
+                continue;
+            }
+            let mut found = None;
+            while let Some(id) = self.ready[at].pop_front() {
+                let lane = &mut self.lanes[id.index as usize];
+                // Stale if `retain` took its items away.
+                if lane.generation == id.generation && lane.state == State::Ready {
+                    lane.state = State::Running;
+                    found = lane.first.take().map(|item| (id, item));
+                    break;
+                }
+            }
+            if !self.ready[at].is_empty() {
+                self.ring.push_back(partition);
+            }
+            if let Some((id, item)) = found {
+                self.refill(id.index);
+                self.waiting -= 1;
+                return Some((id, item));
+            }
+        }
+        None
+    }
+
+    /// Whether [`next`](Self::next) would look at anything.
+    pub(crate) fn has_ready(&self) -> bool {
+        !self.ring.is_empty()
+    }
+
+    /// What ran is done; the lane goes on with what waits in it.
+    pub(crate) fn done(&mut self, id: LaneId) {
+        if self.is(id, State::Running) {
+            if self.lanes[id.index as usize].first.is_some() {
+                self.make_ready(id.index);
+            } else {
+                self.close(id.index);
+            }
+        }
+    }
+
+    /// What ran comes again later, and holds its lane until [`wake`](Self::wake).
+    pub(crate) fn park(&mut self, id: LaneId, item: T) {
+        debug_assert!(self.is(id, State::Running), "only a running lane is parked");
+        self.waiting += 1;
+        self.parked += 1;
+        let lane = &mut self.lanes[id.index as usize];
+        lane.state = State::Parked;
+        if let Some(second) = lane.first.replace(item) {
+            let rest = lane.rest;
+            let node = self.node(second, rest.map(|(first, _)| first));
+            self.lanes[id.index as usize].rest = Some((node, rest.map_or(node, |(_, last)| last)));
+        }
+    }
+
+    /// The time of a parked lane has come. Says whether it was still there.
+    pub(crate) fn wake(&mut self, id: LaneId) -> bool {
+        let there = self.is(id, State::Parked);
+        if there {
+            self.parked -= 1;
+            self.make_ready(id.index);
+        }
+        there
+    }
+
+    /// Takes out every waiting and parked item that `keep` says no to, and hands it to `gone`.
+    pub(crate) fn retain(&mut self, keep: impl Fn(&T) -> bool, mut gone: impl FnMut(T)) {
+        for index in 0..self.lanes.len() as u32 {
+            if self.lanes[index as usize].state == State::Vacant {
+                continue;
+            }
+            let before = self.lanes[index as usize].state;
+            let mut kept = VecDeque::new();
+            while let Some(item) = self.take_first(index) {
+                if keep(&item) {
+                    kept.push_back(item);
+                } else {
+                    self.waiting -= 1;
+                    // What is parked is the first; without it there is nothing left to wait for.
+                    if kept.is_empty() && self.lanes[index as usize].state == State::Parked {
+                        self.parked -= 1;
+                        self.lanes[index as usize].state = State::Ready;
+                    }
+                    gone(item);
+                }
+            }
+            for item in kept {
+                self.append(index, item);
+            }
+            let lane = &self.lanes[index as usize];
+            match (before, lane.first.is_some()) {
+                (State::Running, _) => {}
+                (_, false) => self.close(index),
+                (State::Parked, true) if lane.state == State::Ready => self.make_ready(index),
+                _ => {}
+            }
+        }
+    }
+
+    /// Items that wait or are parked.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Lanes that are parked.
+    pub(crate) fn parked(&self) -> usize {
+        self.parked
+    }
+
+    fn is(&self, id: LaneId, state: State) -> bool {
+        let lane = &self.lanes[id.index as usize];
+        lane.generation == id.generation && lane.state == state
+    }
+
+    fn open(&mut self, partition: PartitionIndex, hash: Option<u64>, item: T) -> u32 {
+        if let Some(index) = self.free_lanes.pop() {
+            let lane = &mut self.lanes[index as usize];
+            (lane.partition, lane.hash, lane.first) = (partition, hash, Some(item));
+            return index;
+        }
+        self.lanes.push(Lane {
+            generation: 0,
+            state: State::Vacant,
+            partition,
+            hash,
+            first: Some(item),
+            rest: None,
+        });
+        (self.lanes.len() - 1) as u32
+    }
+
+    fn close(&mut self, index: u32) {
+        let lane = &mut self.lanes[index as usize];
+        lane.state = State::Vacant;
+        lane.generation = lane.generation.wrapping_add(1);
+        if let Some(hash) = lane.hash.take() {
+            self.by_hash.remove(&hash);
+        }
+        self.free_lanes.push(index);
+    }
+
+    #[inline]
+    fn make_ready(&mut self, index: u32) {
+        let lane = &mut self.lanes[index as usize];
+        lane.state = State::Ready;
+        let (id, partition) = (LaneId { index, generation: lane.generation }, lane.partition);
+        let at = partition.0 as usize;
+        if at >= self.ready.len() {
+            self.ready.resize_with(at + 1, VecDeque::new);
+        }
+        if self.ready[at].is_empty() {
+            self.ring.push_back(partition);
+        }
+        self.ready[at].push_back(id);
+    }
+
+    fn append(&mut self, index: u32, item: T) {
+        let lane = &mut self.lanes[index as usize];
+        if lane.first.is_none() {
+            lane.first = Some(item);
+            return;
+        }
+        let rest = lane.rest;
+        let node = self.node(item, None);
+        if let Some((_, last)) = rest {
+            self.nodes[last as usize].next = Some(node);
+        }
+        self.lanes[index as usize].rest = Some((rest.map_or(node, |(first, _)| first), node));
+    }
+
+    fn node(&mut self, item: T, next: Option<u32>) -> u32 {
+        if let Some(index) = self.free_nodes.pop() {
+            self.nodes[index as usize] = Node { item: Some(item), next };
+            return index;
+        }
+        self.nodes.push(Node { item: Some(item), next });
+        (self.nodes.len() - 1) as u32
+    }
+
+    fn take_first(&mut self, index: u32) -> Option<T> {
+        let item = self.lanes[index as usize].first.take()?;
+        self.refill(index);
+        Some(item)
+    }
+
+    /// Moves the next of the rest to the front.
+    #[inline]
+    fn refill(&mut self, index: u32) {
+        let Some((first, last)) = self.lanes[index as usize].rest else { return };
+        let node = &mut self.nodes[first as usize];
+        let (item, next) = (node.item.take(), node.next.take());
+        self.free_nodes.push(first);
+        let lane = &mut self.lanes[index as usize];
+        lane.first = item;
+        lane.rest = next.map(|next| (next, last));
+    }
+}
+
+impl<T> std::fmt::Debug for Lanes<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lanes").field("waiting", &self.waiting).field("parked", &self.parked).finish()
+    }
+}
+
+impl Hasher for Identity {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = (self.0 << 8) | u64::from(byte);
+        }
+    }
+
+    fn write_u64(&mut self, n: u64) {
+        self.0 = n;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    type Item = (u32, Option<u8>, u32); // partition, key, number
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Push(u32, Option<u8>),
+        Next(u32),
+        Done(usize),
+        Park(usize),
+        Wake(usize),
+        Retain(u32),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => (0..3_u32, prop::option::of(0..4_u8)).prop_map(|(p, k)| Step::Push(p, k)),
+            4 => (0..4_u32).prop_map(Step::Next),
+            3 => (0..8_usize).prop_map(Step::Done),
+            2 => (0..8_usize).prop_map(Step::Park),
+            2 => (0..8_usize).prop_map(Step::Wake),
+            1 => (0..12_u32).prop_map(Step::Retain),
+        ]
+    }
+
+    fn lane_of(ordering: Ordering, (partition, key, number): Item) -> (u32, Option<u8>, Option<u32>) {
+        match (ordering, key) {
+            (Ordering::Key, Some(_)) => (partition, key, None),
+            (Ordering::Partition, _) => (partition, None, None),
+            _ => (partition, None, Some(number)),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        /// Against a naive model: nothing lost, nothing twice, order in each lane, one at a time in each lane, and
+        /// what may start is found.
+        #[test]
+        fn behaves_as_the_model(
+            ordering in prop_oneof![Just(Ordering::Key), Just(Ordering::Partition), Just(Ordering::None)],
+            steps in prop::collection::vec(step(), 1..120),
+        ) {
+            let mut lanes = Lanes::new(ordering);
+            let mut waiting: BTreeMap<_, VecDeque<Item>> = BTreeMap::new();
+            let mut running: Vec<(LaneId, Item)> = Vec::new();
+            let mut parked: Vec<(LaneId, Item)> = Vec::new();
+            let mut number = 0;
+            for step in steps {
+                match step {
+                    Step::Push(p, k) => {
+                        number += 1;
+                        let item = (p, k, number);
+                        lanes.push(PartitionIndex(p), item, |i| i.1.as_ref().map(std::slice::from_ref));
+                        waiting.entry(lane_of(ordering, item)).or_default().push_back(item);
+                    }
+                    Step::Next(closed) => {
+                        let busy: Vec<_> = running.iter().chain(&parked).map(|(_, i)| lane_of(ordering, *i)).collect();
+                        let could: Vec<Item> = waiting
+                            .iter()
+                            .filter(|(lane, queue)| !busy.contains(lane) && lane.0 != closed && !queue.is_empty())
+                            .map(|(_, queue)| queue[0])
+                            .collect();
+                        match lanes.next(|p| p.0 != closed) {
+                            None => prop_assert!(could.is_empty(), "{could:?} could start"),
+                            Some((id, item)) => {
+                                prop_assert!(could.contains(&item), "{item:?} of {could:?}");
+                                waiting.get_mut(&lane_of(ordering, item)).unwrap().pop_front();
+                                running.push((id, item));
+                            }
+                        }
+                    }
+                    Step::Done(n) if !running.is_empty() => {
+                        let (id, _) = running.remove(n % running.len());
+                        lanes.done(id);
+                    }
+                    Step::Park(n) if !running.is_empty() => {
+                        let (id, item) = running.remove(n % running.len());
+                        lanes.park(id, item);
+                        parked.push((id, item));
+                    }
+                    Step::Wake(n) if !parked.is_empty() => {
+                        let (id, item) = parked.remove(n % parked.len());
+                        prop_assert!(lanes.wake(id));
+                        waiting.entry(lane_of(ordering, item)).or_default().push_front(item);
+                    }
+                    Step::Retain(n) => {
+                        let keep = |i: &Item| i.2 % 12 != n;
+                        let mut gone = Vec::new();
+                        lanes.retain(keep, |i| gone.push(i));
+                        let mut expected: Vec<_> =
+                            waiting.values().flatten().copied().filter(|i| !keep(i)).collect();
+                        for queue in waiting.values_mut() {
+                            queue.retain(|i| keep(i));
+                        }
+                        for (id, item) in std::mem::take(&mut parked) {
+                            if keep(&item) {
+                                parked.push((id, item));
+                            } else {
+                                expected.push(item);
+                                prop_assert!(!lanes.wake(id), "a parked item that is gone is not waited for");
+                            }
+                        }
+                        gone.sort_unstable();
+                        expected.sort_unstable();
+                        prop_assert_eq!(gone, expected);
+                    }
+                    _ => {}
+                }
+                let queued: usize = waiting.values().map(VecDeque::len).sum();
+                prop_assert_eq!(lanes.waiting(), queued + parked.len());
+                prop_assert_eq!(lanes.parked(), parked.len());
+            }
+            // Everything comes out in the end, and nothing is left behind.
+            for (id, _) in parked {
+                lanes.wake(id);
+            }
+            for (id, _) in running {
+                lanes.done(id);
+            }
+            while let Some((id, _)) = lanes.next(|_| true) {
+                lanes.done(id);
+            }
+            prop_assert_eq!(lanes.waiting(), 0);
+            prop_assert!(lanes.by_hash.is_empty() && lanes.free_lanes.len() == lanes.lanes.len());
+            prop_assert_eq!(lanes.free_nodes.len(), lanes.nodes.len());
+        }
+    }
+
+    #[test]
+    fn a_partition_that_may_not_start_does_not_hide_the_others() {
+        let mut lanes = Lanes::new(Ordering::None);
+        (0..100).for_each(|n| lanes.push(PartitionIndex(0), n, |_| None));
+        lanes.push(PartitionIndex(1), 100, |_| None);
+        assert_eq!(lanes.next(|p| p.0 == 1).map(|(_, n)| n), Some(100));
+        assert_eq!(lanes.next(|p| p.0 == 1), None);
+    }
+
+    #[test]
+    fn no_key_is_no_lane_and_an_empty_key_is_one() {
+        let mut lanes = Lanes::new(Ordering::Key);
+        for n in 0..2 {
+            lanes.push(PartitionIndex(0), ("null", n), |_| None);
+            lanes.push(PartitionIndex(0), ("empty", n), |_| Some(b""));
+        }
+        let started: Vec<_> = std::iter::from_fn(|| lanes.next(|_| true)).map(|(_, item)| item).collect();
+        assert_eq!(started, [("null", 0), ("empty", 0), ("null", 1)]);
+    }
+}

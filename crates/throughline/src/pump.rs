@@ -1,0 +1,86 @@
+//! Owns the source: asks it, counts what comes against the demand, and passes it to the gate.
+
+use crate::control::Control;
+use std::{
+    fmt,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+use throughline_core::{Delivery, DemandControl, Error, PartitionIndex, Source};
+use throughline_trace::Telemetry;
+use tokio::sync::mpsc;
+
+/// How many deliveries go through the mailbox at once: an envelope costs what 60 messages cost the loop, so that at
+/// 64 it is lost in the noise.
+const PARCEL: usize = 64;
+
+/// How often a span queue that is too full is looked at.
+const QUEUE_LOOK: Duration = Duration::from_millis(5);
+
+/// The way into a worker: its actor's mailbox.
+pub(crate) trait Gate: Send + Sync + 'static {
+    /// Passes a parcel on, or drops it, which gives its deliveries back.
+    fn deliver(&self, parcel: Box<dyn Parcel>);
+}
+
+/// Deliveries on their way through the gate, which need not know their type.
+pub(crate) trait Parcel: Send {
+    /// Hands them to the loop they are for. If that is gone they are dropped, which gives them back.
+    fn hand_over(self: Box<Self>);
+}
+
+struct Batch<Z> {
+    deliveries: Vec<Delivery<Z>>,
+    to: mpsc::UnboundedSender<Vec<Delivery<Z>>>,
+}
+
+impl<Z: Send> Parcel for Batch<Z> {
+    fn hand_over(self: Box<Self>) {
+        // The mailbox and this channel have no bound of their own: room was taken before the pull.
+        let _ = self.to.send(self.deliveries);
+    }
+}
+
+/// Pumps until the source has nothing more, because it was told to stop or because it ended.
+///
+/// The receive future is never dropped before it resolves: pause, drain and more room are said through the demand.
+pub(crate) async fn pump<Src: Source>(
+    source: &mut Src,
+    demand: &DemandControl,
+    control: &Control,
+    telemetry: &Telemetry,
+    gate: &Arc<dyn Gate>,
+    to: mpsc::UnboundedSender<Vec<Delivery<Src::Settler>>>,
+) -> Result<(), Error> {
+    loop {
+        // With the lossless setting a filling span queue holds up the intake here, and never a handler.
+        while !telemetry.intake_open() && !control.is_draining() {
+            tokio::time::sleep(QUEUE_LOOK).await;
+        }
+        let mut batch = source.receive().await?;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        control.counts.received.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        take_room(demand, &batch);
+        while batch.len() > PARCEL {
+            let rest = batch.split_off(PARCEL);
+            gate.deliver(Box::new(Batch { deliveries: std::mem::replace(&mut batch, rest), to: to.clone() }));
+        }
+        gate.deliver(Box::new(Batch { deliveries: batch, to: to.clone() }));
+    }
+}
+
+/// One update of the demand for each run of one partition.
+fn take_room<Z>(demand: &DemandControl, batch: &[Delivery<Z>]) {
+    for run in batch.chunk_by(|a, b| a.partition == b.partition) {
+        let bytes = run.iter().map(|delivery| delivery.message.size()).sum();
+        demand.take(run.first().map_or(PartitionIndex(0), |delivery| delivery.partition), run.len(), bytes);
+    }
+}
+
+impl fmt::Debug for dyn Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Gate")
+    }
+}

@@ -1,0 +1,401 @@
+//! The loop: lanes, permits, the stack, and what runs. A plain future without actix, driven by a test as by a worker.
+
+use crate::{
+    control::{Control, Counters},
+    lanes::{LaneId, Lanes, Ordering},
+    middleware::{Held, Outcome},
+    parked::Parked,
+    slots::Slots,
+    status::Blocked,
+};
+use futures_util::future::poll_fn;
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    task::{Context, Poll},
+};
+use throughline_core::{
+    BoxError, Delivery, DemandControl, Error, ErrorKind, Lease, PartitionIndex, Settlement, Share,
+};
+use tokio::{
+    sync::mpsc::UnboundedReceiver,
+    time::{Instant, Sleep, sleep_until},
+};
+use tower_service::Service;
+
+/// What happens to a running handler whose message is no longer ours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnLeaseLost {
+    /// It is cancelled: somebody else has the message, or soon will.
+    #[default]
+    Cancel,
+    /// It runs on and may ask its [`Lease`]; its answer has no effect.
+    Tell,
+}
+
+/// Messages started or finished in one poll before the task yields. A self-wake on a multi-thread runtime costs a
+/// futex and perhaps a migration; 512 was measured to be 8 % cheaper than 128.
+const BUDGET: usize = 512;
+
+/// How a loop behaves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) in_flight: usize,
+    pub(crate) ordering: Ordering,
+    pub(crate) on_lease_lost: OnLeaseLost,
+}
+
+/// One worker's loop, from its start to its end.
+pub(crate) struct WorkLoop<S, F, Z> {
+    stack: S,
+    /// The stack said that it is ready and was not called since.
+    stack_ready: bool,
+    inbox: UnboundedReceiver<Vec<Delivery<Z>>>,
+    inbox_open: bool,
+    lanes: Lanes<Item<Z>>,
+    running: Slots<F, Tag>,
+    permits: Share,
+    parked: Parked,
+    timer: Pin<Box<Sleep>>,
+    assigned: Vec<PartitionIndex>,
+    seen: u64,
+    /// What was finished in this turn, to be told to the demand at its end.
+    released: Vec<(PartitionIndex, usize, usize)>,
+    blocked: Option<LaneId>,
+    demand: DemandControl,
+    control: Arc<Control>,
+    on_lease_lost: OnLeaseLost,
+}
+
+struct Item<Z> {
+    delivery: Delivery<Z>,
+    size: usize,
+}
+
+/// What is known of a running handler.
+struct Tag {
+    lane: LaneId,
+    partition: PartitionIndex,
+    size: usize,
+    lease: Lease,
+}
+
+impl<S, F, Z> WorkLoop<S, F, Z>
+where
+    S: Service<Delivery<Z>, Response = Outcome<Z>, Error = BoxError, Future = F>,
+    F: Future<Output = Result<Outcome<Z>, BoxError>>,
+{
+    pub(crate) fn new(
+        stack: S,
+        inbox: UnboundedReceiver<Vec<Delivery<Z>>>,
+        demand: DemandControl,
+        control: Arc<Control>,
+        settings: Settings,
+    ) -> Self {
+        WorkLoop {
+            stack,
+            stack_ready: false,
+            inbox,
+            inbox_open: true,
+            lanes: Lanes::new(settings.ordering),
+            running: Slots::new(),
+            permits: Share::new(settings.in_flight),
+            parked: Parked::default(),
+            timer: Box::pin(sleep_until(Instant::now())),
+            assigned: Vec::new(),
+            seen: 0,
+            released: Vec::new(),
+            blocked: None,
+            demand,
+            control,
+            on_lease_lost: settings.on_lease_lost,
+        }
+    }
+
+    /// Runs until it was drained or cancelled, or until its source ended and everything that came is settled.
+    ///
+    /// Must not be polled under tokio's cooperative budget, which makes thousands of futures in one task quadratic:
+    /// it has a budget of its own.
+    ///
+    /// # Cancel safety
+    /// Dropping it cancels what runs and gives back everything that is not settled.
+    ///
+    /// # Errors
+    /// The stack's own, from `poll_ready`.
+    pub(crate) async fn run(mut self) -> Result<(), BoxError> {
+        poll_fn(|cx| self.turn(cx)).await
+    }
+
+    fn turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        let control = self.control.clone();
+        let _busy = control.enter(cx.waker());
+        if control.is_cancelled() {
+            self.cancel_all();
+            return Poll::Ready(Ok(()));
+        }
+        self.follow_source(cx);
+        let draining = control.is_draining();
+        if draining {
+            self.give_back(|_| false);
+        }
+        let started = self.work(cx, draining);
+        self.report();
+        started?;
+        let nothing_left = self.running.is_empty() && self.lanes.waiting() == 0;
+        if nothing_left && (draining || !self.inbox_open) { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    /// Finishes, takes in and starts until nothing more can be done or the budget is used up.
+    fn work(&mut self, cx: &mut Context<'_>, draining: bool) -> Result<(), BoxError> {
+        let mut budget = BUDGET;
+        loop {
+            while budget > 0
+                && let Poll::Ready(Some((tag, result))) = self.running.poll_next(cx)
+            {
+                self.finish(tag, result, draining);
+                budget -= 1;
+            }
+            self.wake_parked(cx);
+            self.take_in(cx, draining);
+            let before = budget;
+            if !draining && !self.control.is_paused() {
+                self.start(cx, &mut budget)?;
+            }
+            if budget == 0 {
+                cx.waker().wake_by_ref();
+                return Ok(());
+            }
+            // After a start the running ones are asked once more, so that each has a waker to wake.
+            if budget == before {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Learns of lost leases and of a changed assignment.
+    fn follow_source(&mut self, cx: &Context<'_>) {
+        let (lease_lost, assigned) = self.demand.poll_source(cx.waker(), &mut self.seen);
+        if let Some(assigned) = assigned {
+            for &gone in self.assigned.iter().filter(|p| !assigned.contains(p)) {
+                self.permits.unassign(gone);
+            }
+            for &new in &assigned {
+                self.permits.assign(new);
+            }
+            let before = std::mem::replace(&mut self.assigned, assigned);
+            let now = self.assigned.clone();
+            // What waits of a partition that is leaving is not started any more.
+            self.give_back(|p| !before.contains(&p) || now.contains(&p));
+        }
+        if lease_lost {
+            self.drop_lost();
+        }
+    }
+
+    /// Drops what waits of the partitions that `keep` says no to: it comes again, to us or to somebody else.
+    fn give_back(&mut self, keep: impl Fn(PartitionIndex) -> bool) {
+        if self.lanes.waiting() > 0 {
+            let released = &mut self.released;
+            self.lanes.retain(
+                |item| keep(item.delivery.partition),
+                |item| add(released, item.delivery.partition, item.size),
+            );
+        }
+    }
+
+    fn drop_lost(&mut self) {
+        let released = &mut self.released;
+        self.lanes.retain(
+            |item| !item.delivery.lease.is_lost(),
+            |item| add(released, item.delivery.partition, item.size),
+        );
+        if self.on_lease_lost == OnLeaseLost::Cancel {
+            self.cancel(|tag| tag.lease.is_lost());
+        }
+    }
+
+    fn cancel_all(&mut self) {
+        self.cancel(|_| true);
+        self.give_back(|_| false);
+        self.report();
+    }
+
+    fn cancel(&mut self, which: impl Fn(&Tag) -> bool) {
+        let (lanes, permits, released) = (&mut self.lanes, &mut self.permits, &mut self.released);
+        let mut cancelled = 0;
+        self.running.cancel(which, |tag| {
+            cancelled += 1;
+            lanes.done(tag.lane);
+            permits.release(tag.partition, 1);
+            add(released, tag.partition, tag.size);
+        });
+        self.control.counts.cancelled.fetch_add(cancelled, Relaxed);
+    }
+
+    fn wake_parked(&mut self, cx: &mut Context<'_>) {
+        let Some(first) = self.parked.first() else { return };
+        let now = Instant::now();
+        if first <= now {
+            while let Some(lane) = self.parked.pop(now) {
+                self.lanes.wake(lane);
+            }
+        }
+        if let Some(first) = self.parked.first() {
+            if self.timer.deadline() != first {
+                self.timer.as_mut().reset(first);
+            }
+            // Due in between: the next turn finds it.
+            if self.timer.as_mut().poll(cx).is_ready() {
+                cx.waker().wake_by_ref();
+            }
+        }
+    }
+
+    fn take_in(&mut self, cx: &mut Context<'_>, draining: bool) {
+        while self.inbox_open
+            && let Poll::Ready(batch) = self.inbox.poll_recv(cx)
+        {
+            let Some(batch) = batch else {
+                self.inbox_open = false;
+                return;
+            };
+            if draining {
+                continue; // dropped, so given back
+            }
+            for delivery in batch {
+                let size = delivery.message.size();
+                let item = Item { delivery, size };
+                self.lanes
+                    .push(item.delivery.partition, item, |item| item.delivery.message.key().map(|k| &k[..]));
+            }
+        }
+    }
+
+    fn start(&mut self, cx: &mut Context<'_>, budget: &mut usize) -> Result<(), BoxError> {
+        while *budget > 0 && self.lanes.has_ready() && self.permits.used() < self.permits.limit() {
+            // Ready first: a message that is taken out of its lane is called at once.
+            if !self.stack_ready {
+                match self.stack.poll_ready(cx)? {
+                    Poll::Ready(()) => self.stack_ready = true,
+                    Poll::Pending => break,
+                }
+            }
+            let permits = &self.permits;
+            let Some((lane, Item { delivery, size })) = self.lanes.next(|p| permits.may_take(p)) else {
+                break;
+            };
+            if delivery.lease.is_lost() {
+                add(&mut self.released, delivery.partition, size);
+                self.lanes.done(lane);
+                continue;
+            }
+            let tag = Tag { lane, partition: delivery.partition, size, lease: delivery.lease.clone() };
+            self.permits.take(tag.partition, 1);
+            self.stack_ready = false;
+            *budget -= 1;
+            let future = self.stack.call(delivery);
+            if let Poll::Ready((tag, result)) = self.running.start(future, tag) {
+                self.finish(tag, result, false);
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn finish(&mut self, tag: Tag, result: Result<Outcome<Z>, BoxError>, draining: bool) {
+        self.permits.release(tag.partition, 1);
+        match result {
+            Ok(Outcome { how, failure, put_aside, held }) => {
+                count(&self.control.counts, how, put_aside, failure.is_some_and(|f| f.error_type == "panic"));
+                if let Some(held) = held
+                    && !draining
+                    && !held.delivery.lease.is_lost()
+                {
+                    return self.park(tag, how, held);
+                }
+                if self.blocked == Some(tag.lane) {
+                    self.blocked = None;
+                    self.control.set_blocked(None);
+                }
+            }
+            Err(error) => {
+                // The adapter counts and reports what it no longer holds.
+                let lease_lost =
+                    error.downcast_ref::<Error>().is_some_and(|error| error.kind() == ErrorKind::LeaseLost);
+                if !lease_lost {
+                    self.control.counts.settle_failed.fetch_add(1, Relaxed);
+                    tracing::warn!(%error, "a settlement was not taken; the message comes again");
+                }
+            }
+        }
+        self.lanes.done(tag.lane);
+        add(&mut self.released, tag.partition, tag.size);
+    }
+
+    /// Holds a message, and its lane with it, until it is tried again. It has no permit meanwhile.
+    #[cold]
+    fn park(&mut self, tag: Tag, how: Settlement, held: Held<Z>) {
+        if how == Settlement::Reject && self.blocked.is_none() {
+            self.blocked = Some(tag.lane);
+            let blocked = held.delivery.message.origin().map(|origin| Blocked {
+                destination: origin.destination.name.clone(),
+                partition: origin.partition,
+                offset: origin.offset,
+            });
+            if let Some(at) = &blocked {
+                tracing::warn!(
+                    %at,
+                    "a rejected message is held, since the worker has no dead letters; give it some, or discard"
+                );
+            }
+            self.control.set_blocked(blocked);
+        }
+        self.lanes.park(tag.lane, Item { delivery: held.delivery, size: tag.size });
+        self.parked.push(Instant::now() + held.after, tag.lane);
+    }
+
+    fn report(&mut self) {
+        if !self.released.is_empty() {
+            self.demand.release(self.released.drain(..));
+        }
+        self.control.in_flight.store(self.running.len(), Relaxed);
+        self.control.waiting.store(self.lanes.waiting(), Relaxed);
+        self.control.parked.store(self.lanes.parked(), Relaxed);
+    }
+}
+
+/// Adds to the last entry where it is of the same partition: most turns need one.
+#[inline]
+fn add(released: &mut Vec<(PartitionIndex, usize, usize)>, partition: PartitionIndex, size: usize) {
+    match released.last_mut() {
+        Some((last, messages, bytes)) if *last == partition => {
+            *messages += 1;
+            *bytes += size;
+        }
+        _ => released.push((partition, 1, size)),
+    }
+}
+
+#[inline]
+fn count(counts: &Counters, how: Settlement, put_aside: bool, panicked: bool) {
+    let one = |count: &AtomicU64| count.fetch_add(1, Relaxed);
+    match how {
+        Settlement::Ack => one(&counts.acked),
+        _ if put_aside => one(&counts.put_aside),
+        _ => one(&counts.nacked),
+    };
+    if panicked {
+        one(&counts.panicked);
+    }
+}
+
+impl<S, F, Z> fmt::Debug for WorkLoop<S, F, Z> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkLoop").field("lanes", &self.lanes).field("running", &self.running).finish()
+    }
+}

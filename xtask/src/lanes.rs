@@ -65,9 +65,13 @@ impl Binary {
     }
 }
 
-/// The feature arguments of a run: all, but for the tests of the brokers that cannot be had.
-pub(crate) fn features(packages: &[Package], lacking: &[&str]) -> Vec<String> {
-    if lacking.is_empty() {
+/// The feature that links the system's OpenSSL.
+pub(crate) const TLS: &str = "tls";
+
+/// The feature arguments of a run: all, but for the tests of the brokers that cannot be had, and without `tls` where
+/// there is nothing to link it with.
+pub(crate) fn features(packages: &[Package], lacking: &[&str], tls: bool) -> Vec<String> {
+    if lacking.is_empty() && tls {
         return vec!["--all-features".to_owned()];
     }
     let wanted = packages.iter().flat_map(|package| {
@@ -76,10 +80,16 @@ pub(crate) fn features(packages: &[Package], lacking: &[&str]) -> Vec<String> {
                 package.name == TESTS && feature == broker
                     || package.name.strip_prefix("throughline-") == Some(broker) && feature == "broker-tests"
             });
-            (!needs_broker).then(|| format!("{}/{feature}", package.name))
+            let left_out = needs_broker || feature == TLS && !tls;
+            (!left_out).then(|| format!("{}/{feature}", package.name))
         })
     });
     vec!["--features".to_owned(), wanted.collect::<Vec<_>>().join(",")]
+}
+
+/// Whether the build script of `openssl-sys` will find OpenSSL; it asks the same program.
+pub(crate) fn has_openssl() -> bool {
+    Command::new("pkg-config").args(["--exists", "openssl"]).status().is_ok_and(|status| status.success())
 }
 
 /// Builds every test of the workspace and gives what was built.
@@ -246,14 +256,18 @@ mod tests {
     #[test]
     fn a_broker_that_is_not_there_takes_only_its_own_tests_away() {
         let packages = [
-            package("throughline-kafka", &["default", "broker-tests", "gzip"]),
+            package("throughline-kafka", &["default", "broker-tests", "gzip", "tls"]),
             package(TESTS, &["kafka", "sqs"]),
             package("throughline", &["kafka"]),
         ];
-        assert_eq!(features(&packages, &[]), ["--all-features"]);
+        assert_eq!(features(&packages, &[], true), ["--all-features"]);
         assert_eq!(
-            features(&packages, &["kafka"]),
-            ["--features", "throughline-kafka/gzip,throughline-tests/sqs,throughline/kafka"]
+            features(&packages, &["kafka"], true)[1],
+            "throughline-kafka/gzip,throughline-kafka/tls,throughline-tests/sqs,throughline/kafka"
+        );
+        assert_eq!(
+            features(&packages[..1], &[], false),
+            ["--features", "throughline-kafka/broker-tests,throughline-kafka/gzip"]
         );
     }
 

@@ -53,7 +53,14 @@ fn run_all(workspace: &Workspace, plan: &Plan, report: &mut Report) -> Outcome<(
         report.skip_broker(name, why);
     }
     let lacking: Vec<_> = fleet.lacking.iter().map(|(name, _)| *name).collect();
-    let features = lanes::features(&workspace.packages, &lacking);
+    let tls = lanes::has_openssl();
+    if !tls {
+        report.note(format!(
+            "left out `{}`: no OpenSSL; remedy: apt-get install pkg-config libssl-dev",
+            lanes::TLS
+        ));
+    }
+    let features = lanes::features(&workspace.packages, &lacking, tls);
     let binaries = lanes::build(workspace, &features)?;
 
     let mut jobs = jobs(&binaries, plan.filter.as_deref());

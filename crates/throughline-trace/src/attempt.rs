@@ -43,9 +43,9 @@ pin_project! {
             let mut this = this.project();
             if let Some(open) = this.open.as_mut() {
                 let _current = open.context.clone().attach();
-                open.panicked = true;
+                let before = std::mem::replace(&mut open.panicked, true);
                 this.inner.set(None);
-                open.panicked = false;
+                open.panicked = before;
             }
         }
     }

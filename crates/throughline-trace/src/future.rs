@@ -112,9 +112,9 @@ impl Ending {
     /// Should `work` panic, the span ends as such.
     #[inline]
     fn guarded<T>(&mut self, work: impl FnOnce() -> T) -> T {
-        self.panicked = true;
+        let before = std::mem::replace(&mut self.panicked, true);
         let done = work();
-        self.panicked = false;
+        self.panicked = before;
         done
     }
 

@@ -33,8 +33,7 @@ pub(super) struct Gauge {
     queued: AtomicUsize,
     exported: AtomicU64,
     dropped: AtomicU64,
-    /// Milliseconds since `start`, plus one, of the last time that an export was over or the queue was not full;
-    /// 0 while the intake is open.
+    /// Milliseconds since `start`, plus one, at which the intake was found closed; 0 if an export was accepted since.
     stuck_since: AtomicU64,
     /// Milliseconds since `start` at which the next line may be written.
     next_warning: AtomicU64,

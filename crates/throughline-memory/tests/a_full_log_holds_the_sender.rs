@@ -41,9 +41,9 @@ async fn a_send_to_a_full_partition_waits_for_room_and_keeps_its_place() {
     });
     tokio::task::yield_now().await;
     member.now().into_iter().for_each(ack);
-    assert_eq!(third.await.unwrap().offset, Some(2));
-    assert_eq!(waits.await.unwrap().unwrap().offset, Some(3));
-    sink.flush().await.unwrap();
+    assert_eq!(soon(third).await.unwrap().offset, Some(2));
+    assert_eq!(soon(waits).await.unwrap().unwrap().offset, Some(3));
+    soon(sink.flush()).await.unwrap();
     let batch = member.next().await;
     assert_eq!(
         batch.iter().map(|d| &d.message.payload()[..]).collect::<Vec<_>>(),
@@ -71,7 +71,7 @@ async fn a_topic_that_nobody_reads_fills_up_and_loses_nothing() {
     let third = broker.topic("t").call(keyed("third"));
     let mut member = Member::join(&broker.subscribe("t").group("g"));
     member.now().into_iter().for_each(ack);
-    third.await.unwrap();
+    soon(third).await.unwrap();
     assert_eq!(offsets(&member.now()), [2]);
 }
 
@@ -90,11 +90,11 @@ async fn held_sends_are_published_in_order_once_released() {
     broker.fail(At::Send, Fault::hold().times(2).topic("t"));
     let mut sink = broker.topic("t");
     let (first, second, third) = (sink.call(keyed("a")), sink.call(keyed("b")), sink.call(keyed("c")));
-    assert_eq!(third.await.unwrap().offset, Some(0), "only two are held");
+    assert_eq!(soon(third).await.unwrap().offset, Some(0), "only two are held");
     assert!(sink.flush().now_or_never().is_none());
     drop(first);
     broker.release();
-    assert_eq!(second.await.unwrap().offset, Some(1));
+    assert_eq!(soon(second).await.unwrap().offset, Some(1));
     assert_eq!(broker.end("t", 0), 2, "the one given up is not there");
 }
 
@@ -129,5 +129,5 @@ async fn calls_fail_or_panic_as_often_as_asked_and_then_work() {
     tokio::task::yield_now().await;
     broker.fail(At::Receive, Fault::error(down()));
     broker.fail(At::Receive, Fault::panic());
-    assert_eq!(waits.await.unwrap(), (ErrorKind::Unreachable, true, 1));
+    assert_eq!(soon(waits).await.unwrap(), (ErrorKind::Unreachable, true, 1));
 }

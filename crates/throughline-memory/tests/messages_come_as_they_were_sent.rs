@@ -16,7 +16,7 @@ use throughline_core::Message;
 #[tokio::test]
 async fn absent_and_empty_are_told_apart_and_headers_keep_order_duplicates_and_nulls() {
     let broker = broker(1);
-    let mut sent = vec![
+    let mut sent = [
         Message::tombstone(),
         Message::new(""),
         Message::tombstone().with_key("k"),

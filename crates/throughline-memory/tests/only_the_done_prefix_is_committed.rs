@@ -50,9 +50,15 @@ async fn one_failure_of_ten_holds_the_commit_at_exactly_its_offset() {
     assert_eq!(broker.committed("t", "g", 0), 2);
     let mut again = member.now();
     assert_eq!((offsets(&again), count(&again[0])), (vec![2], 2));
+    let waits = tokio::spawn({
+        let broker = broker.clone();
+        async move { broker.caught_up("t", "g").await }
+    });
+    tokio::task::yield_now().await;
+    assert!(!waits.is_finished());
     ack(again.remove(0));
+    soon(waits).await.unwrap();
     assert_eq!((broker.committed("t", "g", 0), broker.lag("t", "g")), (10, 0));
-    broker.caught_up("t", "g").await;
 }
 
 #[tokio::test]

@@ -61,12 +61,17 @@ impl Member {
 
     /// Waits for the next batch.
     pub(crate) async fn next(&mut self) -> Vec<Given> {
-        tokio::time::timeout(Duration::from_secs(30), self.source.receive()).await.unwrap().unwrap()
+        soon(self.source.receive()).await.unwrap()
     }
 
     pub(crate) fn events(&self) -> Vec<String> {
         std::mem::take(&mut *self.seen.0.lock().unwrap())
     }
+}
+
+/// What must happen, with a bound so wide that only a stall meets it.
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(30), future).await.expect("it stalls")
 }
 
 pub(crate) fn broker(partitions: u32) -> Memory {

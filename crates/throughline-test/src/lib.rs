@@ -7,8 +7,10 @@
 //! | [`Ledger`], [`check`] | over what was produced, handled and committed: lost, duplicated, reordered, committed past an open message |
 
 //! Being a test kit, it panics where an ordinary library would answer with an error: in the cases of
-//! [`conformance`] and in the services of [`fault`], and nowhere else.
+//! [`conformance`](mod@conformance) and in the services of [`fault`], and nowhere else.
 
+pub mod conformance;
+pub mod fault;
 mod graph;
 mod ledger;
 mod lines;

@@ -65,6 +65,16 @@ impl TelemetryBuilder {
         self
     }
 
+    /// Over OTLP/HTTP to this base URL, for instance `http://127.0.0.1:4318`.
+    ///
+    /// # Errors
+    /// [`Config`](throughline_core::ErrorKind::Config) for a URL that is malformed. A backend that is away is no
+    /// error: its spans are counted as dropped.
+    #[cfg(feature = "otlp")]
+    pub fn otlp(self, endpoint: &str) -> Result<Self, Error> {
+        Ok(self.exporter(env::otlp_exporter(Some(endpoint))?))
+    }
+
     /// Another processor beside the exporter's, as it is: uncounted.
     #[must_use]
     pub fn processor(mut self, processor: impl SpanProcessor + 'static) -> Self {

@@ -45,18 +45,25 @@ fn otlp(service_name: &str) -> Result<Telemetry, Error> {
         );
         return Err(bad("OTEL_EXPORTER_OTLP_PROTOCOL", remedy));
     }
-    // The blocking HTTP client panics if it is made or dropped on a runtime's thread.
-    let build = || opentelemetry_otlp::SpanExporter::builder().with_http().build();
-    let built = std::thread::scope(|scope| scope.spawn(build).join());
-    let exporter = match built {
-        Ok(Ok(exporter)) => exporter,
-        Ok(Err(error)) => {
-            let remedy = "see whether the URL is well-formed";
-            return Err(bad("OTEL_EXPORTER_OTLP_ENDPOINT", remedy).with_source(error));
-        }
-        Err(_) => return Err(bad("OTEL_EXPORTER_OTLP_ENDPOINT", "the HTTP client could not be made")),
+    Telemetry::builder(service_name).exporter(otlp_exporter(None)?).build()
+}
+
+/// To this base URL, else to where the environment says.
+#[cfg(feature = "otlp")]
+pub(super) fn otlp_exporter(endpoint: Option<&str>) -> Result<opentelemetry_otlp::SpanExporter, Error> {
+    use opentelemetry_otlp::WithExportConfig;
+    let url = endpoint.map(|base| format!("{}/v1/traces", base.trim_end_matches('/')));
+    let resource = endpoint.unwrap_or("OTEL_EXPORTER_OTLP_ENDPOINT");
+    let build = || {
+        let exporter = opentelemetry_otlp::SpanExporter::builder().with_http().build().map_err(|error| {
+            bad("OTEL_EXPORTER_OTLP_ENDPOINT", "see whether the URL is well-formed").with_source(error)
+        })?;
+        Telemetry::builder(service_name).exporter(exporter).build()
     };
-    Telemetry::builder(service_name).exporter(exporter).build()
+    // The blocking HTTP client panics if it is made on a runtime's thread, and if it is dropped there, as it is when
+    // another setting turns out to be bad.
+    let built = std::thread::scope(|scope| scope.spawn(build).join());
+    built.unwrap_or_else(|_| Err(bad("OTEL_EXPORTER_OTLP_ENDPOINT", "the HTTP client could not be made")))
 }
 
 #[cfg(not(feature = "otlp"))]

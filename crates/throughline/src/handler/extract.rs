@@ -1,7 +1,7 @@
 //! What a handler can ask for.
 
 use bytes::Bytes;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use std::convert::Infallible;
 use throughline_core::{BoxError, Headers, Lease, Message, Origin, Rejected};
 
@@ -51,6 +51,22 @@ pub struct State<T>(pub T);
 /// A value that a layer put into the message's extensions; rejected if there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extension<T>(pub T);
+
+impl<T: Serialize> Json<T> {
+    /// A message with this as its payload.
+    ///
+    /// ```
+    /// # use throughline::Json;
+    /// assert_eq!(Json([1, 2]).to_message()?.payload().as_ref(), b"[1,2]");
+    /// # Ok::<_, throughline::BoxError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// What `serde_json` cannot write, such as a map whose keys are not text.
+    pub fn to_message(&self) -> Result<Message, serde_json::Error> {
+        serde_json::to_vec(&self.0).map(Message::new)
+    }
+}
 
 impl<S, T: DeserializeOwned> FromMessage<S> for Json<T> {
     type Rejection = Rejected;

@@ -21,6 +21,16 @@ impl Extensions {
         self.0 = Some(Arc::new(Node { next, value }));
     }
 
+    /// Takes the value that was inserted last away, if it is of this type; says whether it was.
+    pub fn pop<T: Any + Send + Sync>(&mut self) -> bool {
+        let next = match &self.0 {
+            Some(node) if node.value.is::<T>() => node.next.clone(),
+            _ => return false,
+        };
+        *self = next;
+        true
+    }
+
     /// The value of this type that was inserted last.
     pub fn get<T: Any + Send + Sync>(&self) -> Option<&T> {
         let mut at = self.0.as_deref();
@@ -63,6 +73,16 @@ mod tests {
         a.insert("text");
         assert_eq!((a.get::<u8>(), b.get::<u8>()), (Some(&2), Some(&1)));
         assert_eq!((a.get::<&str>(), b.get::<&str>()), (Some(&"text"), None));
+    }
+
+    #[test]
+    fn only_the_last_value_is_taken_away_and_only_from_this_clone() {
+        let mut a = Extensions::default();
+        a.insert(1_u8);
+        a.insert("text");
+        let b = a.clone();
+        assert!(!a.pop::<u8>() && a.pop::<&str>() && a.pop::<u8>() && !a.pop::<u8>());
+        assert_eq!((a.get::<&str>(), b.get::<&str>()), (None, Some(&"text")));
     }
 
     #[test]

@@ -213,16 +213,12 @@ impl Drop for Busy<'_> {
 impl Observe for Control {
     fn observe(&self, event: Event<'_>) {
         match event {
-            Event::Reconnecting { error } => {
-                // One line for each outage: the adapter says it at every try.
-                if !self.reconnecting.swap(true, Ordering::Relaxed) {
-                    tracing::warn!(%error, "the broker is away; trying again");
-                }
+            // One line for each outage: the adapter says it at every try.
+            Event::Reconnecting { error } if !self.reconnecting.swap(true, Ordering::Relaxed) => {
+                tracing::warn!(%error, "the broker is away; trying again");
             }
-            Event::Reconnected => {
-                if self.reconnecting.swap(false, Ordering::Relaxed) {
-                    tracing::info!("the broker is back");
-                }
+            Event::Reconnected if self.reconnecting.swap(false, Ordering::Relaxed) => {
+                tracing::info!("the broker is back");
             }
             Event::LeaseLost { destination, count } => {
                 self.counts.lease_lost.fetch_add(count as u64, Ordering::Relaxed);

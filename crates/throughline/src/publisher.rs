@@ -6,7 +6,7 @@ use futures_util::{
     future::{BoxFuture, poll_fn},
     stream,
 };
-use opentelemetry::Context;
+use opentelemetry::{Context, trace::TraceContextExt};
 use std::{fmt, sync::Arc, task};
 use throughline_core::{BoxError, Endpoint, Error, Message, Receipt};
 use throughline_trace::{Captured, MirrorLayer, Telemetry};
@@ -95,10 +95,14 @@ impl Publisher {
     /// # Errors
     /// The broker's or the client's [`Error`], or that of a layer. Nothing is retried here.
     pub fn send(&self, mut message: Message) -> BoxFuture<'static, Result<Receipt, BoxError>> {
-        if self.layered {
-            message.extensions_mut().insert(Captured(Context::current()));
+        // Taken here, so that the future may be polled anywhere, for instance by a task of its own.
+        let here = Context::map_current(|now| now.has_active_span().then(|| now.clone()));
+        if self.layered
+            && let Some(here) = &here
+        {
+            message.extensions_mut().insert(Captured(here.clone()));
         }
-        self.stack.clone().send(message, self.sends.clone())
+        self.stack.clone().send(message, here, self.sends.clone())
     }
 
     /// Sends many at once and waits for all of them; the answers are in the order of the messages.
@@ -145,13 +149,11 @@ impl fmt::Debug for Publisher {
     }
 }
 
+type Sending = BoxFuture<'static, Result<Receipt, BoxError>>;
+
 /// A stack whose type is hidden, so that handlers can name a publisher.
 trait Erased: Send + Sync {
-    fn send(
-        self: Arc<Self>,
-        message: Message,
-        sends: Arc<Sends>,
-    ) -> BoxFuture<'static, Result<Receipt, BoxError>>;
+    fn send(self: Arc<Self>, message: Message, here: Option<Context>, sends: Arc<Sends>) -> Sending;
 }
 
 /// A stack that each send clones: no lock.
@@ -163,16 +165,16 @@ where
     S::Error: Into<BoxError>,
     S::Future: Send,
 {
-    fn send(
-        self: Arc<Self>,
-        message: Message,
-        sends: Arc<Sends>,
-    ) -> BoxFuture<'static, Result<Receipt, BoxError>> {
+    fn send(self: Arc<Self>, message: Message, here: Option<Context>, sends: Arc<Sends>) -> Sending {
         let mut stack = self.0.clone();
         Box::pin(async move {
             let _open = sends.open();
             poll_fn(|cx| stack.poll_ready(cx)).await.map_err(Into::into)?;
-            stack.call(message).await.map_err(Into::into)
+            let future = {
+                let _current = here.map(Context::attach);
+                stack.call(message)
+            };
+            future.await.map_err(Into::into)
         })
     }
 }
@@ -186,16 +188,13 @@ where
     S::Error: Into<BoxError>,
     S::Future: Send,
 {
-    fn send(
-        self: Arc<Self>,
-        message: Message,
-        sends: Arc<Sends>,
-    ) -> BoxFuture<'static, Result<Receipt, BoxError>> {
+    fn send(self: Arc<Self>, message: Message, here: Option<Context>, sends: Arc<Sends>) -> Sending {
         Box::pin(async move {
             let _open = sends.open();
             let future = {
                 let mut stack = self.0.lock().await;
                 poll_fn(|cx| stack.poll_ready(cx)).await.map_err(Into::into)?;
+                let _current = here.map(Context::attach);
                 stack.call(message)
             };
             future.await.map_err(Into::into)

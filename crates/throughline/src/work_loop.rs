@@ -18,6 +18,7 @@ use std::{
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 use throughline_core::{
     BoxError, Delivery, DemandControl, Error, ErrorKind, Lease, PartitionIndex, Settlement, Share,
@@ -41,6 +42,12 @@ pub enum OnLeaseLost {
 /// Messages started or finished in one poll before the task yields. A self-wake on a multi-thread runtime costs a
 /// futex and perhaps a migration; 512 was measured to be 8 % cheaper than 128.
 const BUDGET: usize = 512;
+
+/// For how long one poll goes on: handlers with much to compute must not keep the timers of the others waiting.
+const SLICE: Duration = Duration::from_millis(5);
+
+/// After how many messages the clock is looked at.
+const LOOK: usize = 32;
 
 /// How a loop behaves.
 #[derive(Clone, Copy, Debug)]
@@ -152,26 +159,26 @@ where
 
     /// Finishes, takes in and starts until nothing more can be done or the budget is used up.
     fn work(&mut self, cx: &mut Context<'_>, draining: bool) -> Result<(), BoxError> {
-        let mut budget = BUDGET;
+        let mut budget = Budget::new();
         loop {
-            while budget > 0
+            while budget.left()
                 && let Poll::Ready(Some((tag, result))) = self.running.poll_next(cx)
             {
                 self.finish(tag, result, draining);
-                budget -= 1;
+                budget.spend();
             }
             self.wake_parked(cx);
             self.take_in(cx, draining);
-            let before = budget;
+            let before = budget.messages;
             if !draining && !self.control.is_paused() {
                 self.start(cx, &mut budget)?;
             }
-            if budget == 0 {
+            if !budget.left() {
                 cx.waker().wake_by_ref();
                 return Ok(());
             }
             // After a start the running ones are asked once more, so that each has a waker to wake.
-            if budget == before {
+            if budget.messages == before {
                 return Ok(());
             }
         }
@@ -186,6 +193,14 @@ where
             }
             for &new in &assigned {
                 self.permits.assign(new);
+            }
+            let (permits, partitions) = (self.permits.limit(), assigned.len());
+            if permits < partitions && assigned.len() > self.assigned.len() {
+                tracing::warn!(
+                    permits,
+                    partitions,
+                    "fewer handlers than partitions may run: some wait for others; raise `in_flight`"
+                );
             }
             let before = std::mem::replace(&mut self.assigned, assigned);
             let now = self.assigned.clone();
@@ -276,8 +291,8 @@ where
         }
     }
 
-    fn start(&mut self, cx: &mut Context<'_>, budget: &mut usize) -> Result<(), BoxError> {
-        while *budget > 0 && self.lanes.has_ready() && self.permits.used() < self.permits.limit() {
+    fn start(&mut self, cx: &mut Context<'_>, budget: &mut Budget) -> Result<(), BoxError> {
+        while budget.left() && self.lanes.has_ready() && self.permits.used() < self.permits.limit() {
             // Ready first: a message that is taken out of its lane is called at once.
             if !self.stack_ready {
                 match self.stack.poll_ready(cx)? {
@@ -297,7 +312,7 @@ where
             let tag = Tag { lane, partition: delivery.partition, size, lease: delivery.lease.clone() };
             self.permits.take(tag.partition, 1);
             self.stack_ready = false;
-            *budget -= 1;
+            budget.spend();
             let future = self.stack.call(delivery);
             if let Poll::Ready((tag, result)) = self.running.start(future, tag) {
                 self.finish(tag, result, false);
@@ -391,6 +406,30 @@ fn count(counts: &Counters, how: Settlement, put_aside: bool, panicked: bool) {
     };
     if panicked {
         one(&counts.panicked);
+    }
+}
+
+/// What one poll may do.
+struct Budget {
+    messages: usize,
+    since: std::time::Instant,
+}
+
+impl Budget {
+    fn new() -> Self {
+        Budget { messages: BUDGET, since: std::time::Instant::now() }
+    }
+
+    fn left(&self) -> bool {
+        self.messages > 0
+    }
+
+    #[inline]
+    fn spend(&mut self) {
+        self.messages = self.messages.saturating_sub(1);
+        if self.messages.is_multiple_of(LOOK) && self.since.elapsed() >= SLICE {
+            self.messages = 0;
+        }
     }
 }
 

@@ -271,8 +271,9 @@ impl Drop for WorkerActor {
 struct Mailbox(Addr<WorkerActor>);
 
 impl Gate for Mailbox {
+    #[allow(clippy::disallowed_methods, reason = "this is the gate: room was taken before the pull")]
     fn deliver(&self, parcel: Box<dyn Parcel>) {
-        // Without a bound: room was taken before the pull. A dead actor's envelope is dropped, so given back.
+        // With a dead actor the envelope is dropped, and its deliveries are given back.
         self.0.do_send(Deliver(parcel));
     }
 }

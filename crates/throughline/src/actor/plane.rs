@@ -1,5 +1,10 @@
 //! The control plane: an actix system on a thread of its own, and a root actor above the worker actors.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "lifecycle messages, a few a second, which no mailbox bound must lose"
+)]
+
 use super::gate::{Drain, Pause, Start, WorkerActor};
 use crate::{
     control::Control,

@@ -12,7 +12,7 @@ use std::{
 use throughline_core::{
     BoxError, Delivery, IntoSettlement, Lease, Message, PartitionIndex, Redelivery, Settlement, Settler,
 };
-use throughline_trace::{Classify, Failure};
+use throughline_trace::{Classify, Failure, Trail};
 use tower_service::Service;
 
 /// How long a nacked message waits: doubling from `first` up to `longest`, give or take a quarter.
@@ -198,6 +198,8 @@ impl Answering {
                 None
             }
             Redelivery::Worker => {
+                // The next delivery has a process span of its own.
+                message.extensions_mut().pop::<Trail>();
                 if let Some(origin) = message.origin_mut() {
                     origin.delivery_count = origin.delivery_count.saturating_add(1);
                 }

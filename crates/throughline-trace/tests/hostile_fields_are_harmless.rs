@@ -87,7 +87,7 @@ fn fields() -> impl Strategy<Value = Vec<Header>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(20_000))]
+    #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn agrees_with_the_naive_reading(fields in fields()) {
         let headers: Headers = fields.iter().cloned().collect();

@@ -40,10 +40,13 @@ fn is_case(name: &str) -> bool {
 #[test]
 fn print_telemetry() {
     if is_case("print_telemetry") {
-        match Telemetry::from_env("mine") {
-            Ok(telemetry) => println!("ok: {telemetry:?}"),
-            Err(error) => println!("error: {error}"),
-        }
+        // As most programs do it: within a runtime.
+        run(async {
+            match Telemetry::from_env("mine") {
+                Ok(telemetry) => println!("ok: {telemetry:?}"),
+                Err(error) => println!("error: {error}"),
+            }
+        });
         match Telemetry::builder("mine").global(false).build() {
             Ok(telemetry) => println!("built: {telemetry:?}"),
             Err(error) => println!("not built: {error}"),
@@ -70,7 +73,11 @@ fn without_the_feature_the_error_names_it() {
 fn with_the_feature_a_bad_endpoint_or_protocol_is_an_error() {
     let text = in_environment("print_telemetry", &[]);
     assert!(text.contains("ok: Telemetry {"), "{text}");
-    for variable in [("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"), ("OTEL_EXPORTER_OTLP_ENDPOINT", "::no url::")] {
+    for variable in [
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "::no url::"),
+        ("OTEL_PROPAGATORS", "b4"),
+    ] {
         let text = in_environment("print_telemetry", &[variable]);
         assert!(text.contains(&format!("error: bad setting: `{}`", variable.0)), "{text}");
     }

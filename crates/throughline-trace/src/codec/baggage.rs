@@ -70,12 +70,30 @@ fn member(member: &str) -> Option<KeyValueMetadata> {
 
 /// RFC 7230, section 3.2.6.
 fn is_token(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
+    const TABLE: [bool; 256] = table(b"\"(),/:;<=>?@[\\]{}");
+    TABLE[usize::from(b)]
 }
 
 /// `baggage-octet`: printable, and none of space, `"`, `,`, `;` and `\`.
 fn is_octet(b: u8) -> bool {
-    b.is_ascii_graphic() && !b"\",;\\".contains(&b)
+    const TABLE: [bool; 256] = table(b"\",;\\");
+    TABLE[usize::from(b)]
+}
+
+/// The printable characters but these and the space.
+const fn table(without: &[u8]) -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut b = 0x21;
+    while b <= 0x7e {
+        table[b] = true;
+        b += 1;
+    }
+    let mut at = 0;
+    while at < without.len() {
+        table[without[at] as usize] = false;
+        at += 1;
+    }
+    table
 }
 
 /// `None` for a `%` that is not followed by two hex digits. Octets that are not UTF-8 become U+FFFD.
@@ -138,6 +156,16 @@ mod tests {
         assert_eq!(read(b""), map(&[]));
         let kept = parse(b"k=v; p = 1 ;q").unwrap();
         assert_eq!(kept.get_with_metadata("k").unwrap().1.as_str(), "p = 1 ;q");
+    }
+
+    #[test]
+    fn the_tables_are_those_of_the_grammars() {
+        for b in 0..=255_u8 {
+            let token = b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+            assert_eq!(is_token(b), token, "{b:#x}");
+            let octet = matches!(b, 0x21 | 0x23..=0x2b | 0x2d..=0x3a | 0x3c..=0x5b | 0x5d..=0x7e);
+            assert_eq!(is_octet(b), octet, "{b:#x}");
+        }
     }
 
     #[test]

@@ -167,20 +167,38 @@ impl Default for Fields<'_> {
     }
 }
 
+/// Whether both are the same letters in any case; `letters` are at least 8 lowercase ones, and both are of one length.
+/// Setting the bit of lower case turns nothing but a letter into that letter.
+#[inline]
+fn is_letters(name: &[u8], letters: &str) -> bool {
+    const LOWER: u64 = 0x2020_2020_2020_2020;
+    let letters = letters.as_bytes();
+    let ends = |bytes: &[u8]| {
+        let (first, last) = (bytes.first_chunk::<8>()?, bytes.last_chunk::<8>()?);
+        Some((u64::from_ne_bytes(*first), u64::from_ne_bytes(*last)))
+    };
+    match (ends(name), ends(letters)) {
+        (Some(name), Some(letters)) => (name.0 | LOWER, name.1 | LOWER) == letters,
+        _ => false,
+    }
+}
+
 impl<'a> Fields<'a> {
     #[inline]
     fn see(&mut self, name: &'a str, value: &'a [u8]) -> ControlFlow<()> {
-        // The length alone tells nearly every other header apart.
+        // The length tells nearly every other header apart, and a few words the rest.
+        let bytes = name.as_bytes();
         match name.len() {
-            11 if name.eq_ignore_ascii_case(TRACEPARENT) => {
+            11 if is_letters(bytes, TRACEPARENT) => {
                 self.parent_seen = true;
                 self.parent.see(name == TRACEPARENT, value, 0, traceparent::parse);
             }
-            10 if name.eq_ignore_ascii_case(TRACESTATE) => {
+            10 if is_letters(bytes, TRACESTATE) => {
                 self.state.see(name == TRACESTATE, value, tracestate::cost(value), tracestate::check);
             }
             7 if name.eq_ignore_ascii_case(BAGGAGE) => {
-                self.baggage.see(name == BAGGAGE, value, value.len().min(baggage::MAX_BYTES), baggage::parse);
+                let cost = value.len().min(baggage::MAX_BYTES);
+                self.baggage.see(name == BAGGAGE, value, cost, baggage::parse);
             }
             14 if name == CE_TRACEPARENT && self.ce_parent.is_none() => {
                 self.parent_seen = true;

@@ -35,7 +35,8 @@ pub struct TelemetryBuilder {
 }
 
 /// Adds the batch processor once queue and setting are known.
-type Export = Box<dyn FnOnce(TracerProviderBuilder, Arc<Gauge>, usize) -> TracerProviderBuilder + Send>;
+type Export =
+    Box<dyn FnOnce(TracerProviderBuilder, Arc<Gauge>, usize) -> Result<TracerProviderBuilder, Error> + Send>;
 
 impl TelemetryBuilder {
     pub(super) fn new(service_name: String) -> Self {
@@ -55,24 +56,23 @@ impl TelemetryBuilder {
 
     /// Where spans go, in batches, from a thread of its own.
     #[must_use]
-    pub fn exporter(mut self, exporter: impl SpanExporter + 'static) -> Self {
+    pub fn exporter(self, exporter: impl SpanExporter + 'static) -> Self {
+        self.exporter_later(move || Ok(exporter))
+    }
+
+    /// The exporter is made in `build` when nothing else can fail: some must not be dropped on a runtime's thread.
+    pub(super) fn exporter_later<E: SpanExporter + 'static>(
+        mut self,
+        make: impl FnOnce() -> Result<E, Error> + Send + 'static,
+    ) -> Self {
         self.export = Some(Box::new(move |provider, gauge, queue| {
+            let exporter = make()?;
             let config = BatchConfigBuilder::default().with_max_queue_size(queue).build();
             let counted = Counted::new(exporter, gauge.clone());
             let batch = BatchSpanProcessor::builder(counted).with_batch_config(config).build();
-            provider.with_span_processor(Admission::new(batch, gauge))
+            Ok(provider.with_span_processor(Admission::new(batch, gauge)))
         }));
         self
-    }
-
-    /// Over OTLP/HTTP to this base URL, for instance `http://127.0.0.1:4318`.
-    ///
-    /// # Errors
-    /// [`Config`](throughline_core::ErrorKind::Config) for a URL that is malformed. A backend that is away is no
-    /// error: its spans are counted as dropped.
-    #[cfg(feature = "otlp")]
-    pub fn otlp(self, endpoint: &str) -> Result<Self, Error> {
-        Ok(self.exporter(env::otlp_exporter(Some(endpoint))?))
     }
 
     /// Another processor beside the exporter's, as it is: uncounted.
@@ -170,7 +170,7 @@ impl TelemetryBuilder {
         }
         let gauge = Gauge::new(queue, self.lossless);
         if let Some(export) = self.export {
-            provider = export(provider, gauge.clone(), queue);
+            provider = export(provider, gauge.clone(), queue)?;
         }
         let provider = provider.build();
         let spans: crate::Spans = provider.tracer_with_scope(scope()).into();

@@ -37,33 +37,7 @@ pub(super) fn telemetry(service_name: &str) -> Result<Telemetry, Error> {
 
 #[cfg(feature = "otlp")]
 fn otlp(service_name: &str) -> Result<Telemetry, Error> {
-    let protocol = var("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")?.or(var("OTEL_EXPORTER_OTLP_PROTOCOL")?);
-    if let Some(other) = protocol.filter(|protocol| protocol != "http/protobuf") {
-        let remedy = format!(
-            "`{other}` is not built in: say `http/protobuf` (port 4318), or give an exporter of your own to \
-             `Telemetry::builder(..).exporter(..)`"
-        );
-        return Err(bad("OTEL_EXPORTER_OTLP_PROTOCOL", remedy));
-    }
-    Telemetry::builder(service_name).exporter(otlp_exporter(None)?).build()
-}
-
-/// To this base URL, else to where the environment says.
-#[cfg(feature = "otlp")]
-pub(super) fn otlp_exporter(endpoint: Option<&str>) -> Result<opentelemetry_otlp::SpanExporter, Error> {
-    use opentelemetry_otlp::WithExportConfig;
-    let url = endpoint.map(|base| format!("{}/v1/traces", base.trim_end_matches('/')));
-    let resource = endpoint.unwrap_or("OTEL_EXPORTER_OTLP_ENDPOINT");
-    let build = || {
-        let exporter = opentelemetry_otlp::SpanExporter::builder().with_http().build().map_err(|error| {
-            bad("OTEL_EXPORTER_OTLP_ENDPOINT", "see whether the URL is well-formed").with_source(error)
-        })?;
-        Telemetry::builder(service_name).exporter(exporter).build()
-    };
-    // The blocking HTTP client panics if it is made on a runtime's thread, and if it is dropped there, as it is when
-    // another setting turns out to be bad.
-    let built = std::thread::scope(|scope| scope.spawn(build).join());
-    built.unwrap_or_else(|_| Err(bad("OTEL_EXPORTER_OTLP_ENDPOINT", "the HTTP client could not be made")))
+    Telemetry::builder(service_name).otlp_from_env()?.build()
 }
 
 #[cfg(not(feature = "otlp"))]

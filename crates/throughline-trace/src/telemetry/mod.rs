@@ -3,6 +3,8 @@
 mod admission;
 mod builder;
 mod env;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod wait;
 
 pub use builder::TelemetryBuilder;

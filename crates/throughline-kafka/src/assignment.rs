@@ -24,8 +24,8 @@ impl Poller {
     pub(crate) fn serve(&mut self) {
         while self.consumer.context().pending() {
             let inbox = self.consumer.context().take();
-            for answers in inbox.commits {
-                self.on_committed(answers);
+            for answer in inbox.commits {
+                self.on_committed(answer);
             }
             for change in inbox.changes {
                 match change {
@@ -141,8 +141,8 @@ impl Poller {
     /// Polls until it is so, or the time is over, or the source is closed with less time left.
     fn wait(&mut self, deadline: Instant, is_so: impl Fn(&Self) -> bool) {
         loop {
-            for answers in self.consumer.context().take_commits() {
-                self.on_committed(answers);
+            for answer in self.consumer.context().take_commits() {
+                self.on_committed(answer);
             }
             let closing = self.exchange.closing().unwrap_or(deadline);
             if is_so(self) || Instant::now() >= deadline.min(closing) {

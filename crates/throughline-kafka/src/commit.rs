@@ -1,20 +1,25 @@
-//! What is done is committed from here, asynchronously and one request at a time.
+//! What is done is committed from here, one request at a time, by a thread of its own.
 //!
-//! The client's synchronous commit waits without bound, so that even a commit that must be confirmed is an asynchronous
-//! one, with polling until its callback or our deadline.
+//! In rdkafka 0.39 an asynchronous commit of given offsets tells nobody what became of it (librdkafka has neither a
+//! callback nor a queue to answer to), and a synchronous one waits without bound. So a small thread commits
+//! synchronously, and the poll thread waits for its answer as long as it wants to, polling meanwhile.
 
-use crate::{context::Committed, errors, poll::Poller};
+use crate::{context::Context, errors, poll::Poller};
 use rdkafka::{
     Offset, TopicPartitionList,
-    consumer::{CommitMode, Consumer},
+    consumer::{BaseConsumer, CommitMode, Consumer},
     error::KafkaError,
     types::RDKafkaErrorCode as Code,
 };
 use std::{
-    sync::atomic::Ordering,
+    sync::{
+        Arc,
+        atomic::Ordering,
+        mpsc::{Receiver, Sender, channel},
+    },
     time::{Duration, Instant},
 };
-use throughline_core::{Event, Settled, Settlement};
+use throughline_core::{Error, ErrorKind, Event, Settled, Settlement};
 
 /// Committed sooner than by the interval after this many messages, but not more often than this.
 const COMMIT_AFTER: usize = 10_000;
@@ -72,34 +77,22 @@ impl Poller {
             slot.requested = offset;
             asked.push(Part { slot: at, generation: slot.partition.generation(), offset, count });
         }
-        let outstanding = Outstanding { since: Instant::now(), parts: asked };
-        match self.consumer.commit(&list, CommitMode::Async) {
-            Ok(()) => self.outstanding = Some(outstanding),
-            Err(error) => {
-                let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
-                self.answered(outstanding, |_, _, _| Err(code));
-            }
+        self.outstanding = Some(Outstanding { since: Instant::now(), parts: asked });
+        if self.committer.send(list).is_err() {
+            self.on_committed(Err(Code::Fail));
         }
     }
 
     /// The broker has answered.
-    pub(crate) fn on_committed(&mut self, answers: Vec<Committed>) {
+    pub(crate) fn on_committed(&mut self, result: Result<(), Code>) {
         let Some(outstanding) = self.outstanding.take() else { return };
-        self.answered(outstanding, |topic, partition, offset| {
-            let place = (topic, partition, offset);
-            let is_it = |answer: &&Committed| (&*answer.topic, answer.partition, answer.offset) == place;
-            answers.iter().find(is_it).map_or(Err(Code::Unknown), |answer| answer.result)
-        });
-    }
-
-    fn answered(&mut self, outstanding: Outstanding, result: impl Fn(&str, i32, i64) -> Result<(), Code>) {
         let duration = outstanding.since.elapsed();
         for part in outstanding.parts {
             let slot = &mut self.slots[part.slot];
             let partition = slot.partition.clone();
             let (destination, number) = (&partition.destination, partition.number);
             let current = partition.generation() == part.generation;
-            let error = match result(partition.topic(), number, part.offset) {
+            let error = match result {
                 Ok(()) => {
                     if current {
                         slot.committed = slot.committed.max(part.offset);
@@ -118,9 +111,30 @@ impl Poller {
                     Some(errors::from_client(KafkaError::ConsumerCommit(code), &resource))
                 }
             };
-            let result = error.as_ref().map_or(Ok(()), Err);
-            let settled = Settled::new(destination, part.count, Settlement::Ack, result, duration);
+            let answer = error.as_ref().map_or(Ok(()), Err);
+            let settled = Settled::new(destination, part.count, Settlement::Ack, answer, duration);
             self.observer.observe(Event::Settled(settled));
         }
+    }
+}
+
+/// Starts the thread that commits, and says how to ask it. It ends with its sender.
+pub(crate) fn start(consumer: &Arc<BaseConsumer<Context>>) -> Result<Sender<TopicPartitionList>, Error> {
+    let (sender, asked) = channel();
+    let consumer = consumer.clone();
+    let spawned = std::thread::Builder::new()
+        .name("throughline-kafka-commit".into())
+        .spawn(move || run(&consumer, &asked));
+    spawned.map(|_| sender).map_err(|error| {
+        Error::new(ErrorKind::Config, "thread", "the commit thread could not be started").with_source(error)
+    })
+}
+
+fn run(consumer: &BaseConsumer<Context>, asked: &Receiver<TopicPartitionList>) {
+    for list in asked {
+        // An error of one partition is the error of the request: all of it is asked for again.
+        let result = consumer.commit(&list, CommitMode::Sync);
+        let code = |error: KafkaError| error.rdkafka_error_code().unwrap_or(Code::Unknown);
+        consumer.context().committed(result.map_err(code));
     }
 }

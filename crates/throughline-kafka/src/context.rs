@@ -1,7 +1,7 @@
 //! What the client calls back with, written down for the poll thread: nothing is decided or waited for in a callback.
 
 use rdkafka::{
-    ClientContext, Offset, TopicPartitionList,
+    ClientContext, TopicPartitionList,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol},
     error::{KafkaError, KafkaResult},
@@ -22,18 +22,11 @@ pub(crate) enum Change {
     },
 }
 
-/// The broker's answer to a commit, for one partition.
-pub(crate) struct Committed {
-    pub(crate) topic: String,
-    pub(crate) partition: i32,
-    pub(crate) offset: i64,
-    pub(crate) result: Result<(), Code>,
-}
-
 #[derive(Default)]
 pub(crate) struct Inbox {
     pub(crate) changes: Vec<Change>,
-    pub(crate) commits: Vec<Vec<Committed>>,
+    /// The broker's answers to commits.
+    pub(crate) commits: Vec<Result<(), Code>>,
     /// The client's own words on its last error.
     pub(crate) reason: Option<(Code, String)>,
 }
@@ -58,7 +51,7 @@ impl Context {
     }
 
     /// The answers to commits alone; changes of the assignment wait.
-    pub(crate) fn take_commits(&self) -> Vec<Vec<Committed>> {
+    pub(crate) fn take_commits(&self) -> Vec<Result<(), Code>> {
         if !self.pending() {
             return Vec::new();
         }
@@ -71,6 +64,11 @@ impl Context {
 
     pub(crate) fn leave(&self) {
         self.leaving.store(true, Ordering::Release);
+    }
+
+    /// The broker has answered a commit.
+    pub(crate) fn committed(&self, result: Result<(), Code>) {
+        self.put(|inbox| inbox.commits.push(result));
     }
 
     fn put(&self, put: impl FnOnce(&mut Inbox)) {
@@ -122,25 +120,6 @@ impl ConsumerContext for Context {
             Change::Revoke { partitions, lost: consumer.assignment_lost() }
         };
         self.put(|inbox| inbox.changes.push(change));
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        let whole = result.err().and_then(|error| error.rdkafka_error_code());
-        let one = |element: rdkafka::topic_partition_list::TopicPartitionListElem<'_>| Committed {
-            topic: element.topic().to_owned(),
-            partition: element.partition(),
-            offset: match element.offset() {
-                Offset::Offset(offset) => offset,
-                _ => -1,
-            },
-            result: match (whole, element.error()) {
-                (Some(code), _) => Err(code),
-                (None, Err(error)) => Err(error.rdkafka_error_code().unwrap_or(Code::Unknown)),
-                (None, Ok(())) => Ok(()),
-            },
-        };
-        let answers = offsets.elements().into_iter().map(one).collect();
-        self.put(|inbox| inbox.commits.push(answers));
     }
 }
 

@@ -69,6 +69,9 @@ pub(crate) fn meaning(code: Code) -> (ErrorKind, &'static str) {
         Code::AutoOffsetReset | Code::OffsetOutOfRange => {
             (K::NotFound, "the group's offset is not in the log (any more); choose a start position")
         }
+        Code::QueueFull => {
+            (K::Broker, "raise `queue.buffering.max.kbytes`, or keep fewer large messages under way")
+        }
         Code::PurgeQueue | Code::PurgeInflight | Code::DestroyBroker | Code::BrokerDestroy => {
             (K::Closed, "the client was closed before the broker confirmed")
         }

@@ -7,7 +7,7 @@
 
 use crate::{
     KafkaSettler,
-    commit::Outstanding,
+    commit::{self, Outstanding},
     context::Context,
     errors,
     exchange::Exchange,
@@ -25,7 +25,7 @@ use rdkafka::{
 use std::{
     collections::{HashMap, VecDeque},
     pin::pin,
-    sync::{Arc, atomic::AtomicUsize},
+    sync::{Arc, atomic::AtomicUsize, mpsc::Sender},
     task::{self, Wake, Waker},
     thread::Thread,
     time::{Duration, Instant},
@@ -70,7 +70,9 @@ struct Held {
 }
 
 pub(crate) struct Poller {
-    pub(crate) consumer: BaseConsumer<Context>,
+    pub(crate) consumer: Arc<BaseConsumer<Context>>,
+    /// Asks the commit thread.
+    pub(crate) committer: Sender<TopicPartitionList>,
     pub(crate) plan: Plan,
     pub(crate) demand: Demand,
     pub(crate) observer: Observer,
@@ -106,8 +108,10 @@ pub(crate) fn run(
     }
     let _end = End(exchange);
     exchange.enter();
-    let consumer = match connect(&plan, exchange) {
-        Ok(consumer) => consumer,
+    let connected = connect(&plan, exchange).map(Arc::new);
+    let (consumer, committer) = match connected.and_then(|consumer| Ok((commit::start(&consumer)?, consumer)))
+    {
+        Ok((committer, consumer)) => (consumer, committer),
         Err(error) => {
             let _ = started.send(Err(error));
             return;
@@ -118,6 +122,7 @@ pub(crate) fn run(
     }
     let poller = Poller {
         consumer,
+        committer,
         plan,
         demand,
         observer,

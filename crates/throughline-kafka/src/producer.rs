@@ -100,7 +100,9 @@ impl Producer {
             // 0 means no bound.
             theirs.filter(|n| *n > 0).map_or(ours, |n| ours.min(n))
         };
-        let messages = limit("queue.buffering.max.messages", IN_FLIGHT);
+        // Half of what the client takes: it counts a message until its whole batch of reports was served, and we free
+        // its place before that.
+        let messages = IN_FLIGHT.min(limit("queue.buffering.max.messages", usize::MAX) / 2);
         let kbytes = limit("queue.buffering.max.kbytes", usize::MAX / 2048);
         let max_message = native.get("message.max.bytes").unwrap_or_default();
         let producer: Arc<BaseProducer<Reports>> =
@@ -225,7 +227,7 @@ impl Pending {
                 &*self.topic,
                 format!(
                     "the message has {} bytes; `message.max.bytes` here is {}, the topic's own `max.message.bytes` may be \
-                     less: raise the smaller, or send less",
+                     less and counts for a whole batch: raise it, lower `batch.size`, or send less",
                     self.size, self.max_message
                 ),
             )

@@ -51,8 +51,10 @@ impl Workspace {
     pub(crate) fn find() -> Outcome<Self> {
         let mut command = cargo();
         command.args(["metadata", "--no-deps", "--format-version=1"]);
-        // The alias runs us anywhere in the repository; our own manifest is one folder under the root.
-        command.arg("--manifest-path").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml"));
+        // The alias runs us anywhere in the repository; our own manifest is one folder under the root. What cargo says
+        // at run time comes first: a checkout that was moved along with its target folder is not built anew.
+        let own = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        command.arg("--manifest-path").arg(Path::new(&own).join("../Cargo.toml"));
         let text = process::capture("cargo metadata", &mut command)?;
         serde_json::from_str(&text).while_doing("read the output of cargo metadata")
     }

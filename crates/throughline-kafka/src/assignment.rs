@@ -16,6 +16,9 @@ use throughline_core::{Error, ErrorKind, Event, Lease};
 /// How long the broker may take to confirm the commit of what is given up.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long after a refused commit it is tried again.
+const COMMIT_RETRY: Duration = Duration::from_millis(100);
+
 /// How often it is looked whether what is in flight is done.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -100,22 +103,26 @@ impl Poller {
         let end = Instant::now() + confirm;
         // The client may hold a commit back and send it later, under the next assignment: never release before.
         self.wait(end, |poller| poller.outstanding.is_none());
-        if !lost {
-            let open =
-                |poller: &Poller| cut.iter().any(|(at, offset, _)| poller.slots[*at].committed < *offset);
-            if self.outstanding.is_none() && open(self) {
-                self.commit(cut.clone());
-                self.wait(end, |poller| poller.outstanding.is_none());
+        let open = |poller: &Self| cut.iter().any(|(at, offset, _)| poller.slots[*at].committed < *offset);
+        // A rebalance refuses commits for a moment, so one refusal is not the last word.
+        while !lost && open(self) && self.outstanding.is_none() && Instant::now() < end {
+            let rest =
+                cut.iter().filter(|(at, offset, _)| self.slots[*at].committed < *offset).copied().collect();
+            self.commit(rest);
+            self.wait(end, |poller| poller.outstanding.is_none());
+            if open(self) {
+                self.wait(end.min(Instant::now() + COMMIT_RETRY), |_| false);
+                lost = self.consumer.assignment_lost();
             }
-            lost = open(self);
         }
+        let done = !open(self);
         for at in &mine {
             let slot = &mut self.slots[*at];
             (slot.assigned, slot.revoking, slot.paused) = (false, false, false);
             self.demand.unassign(slot.partition.index);
         }
         self.tell(&[], &mine);
-        !lost
+        done
     }
 
     /// Makes the cut: leases are lost, later settlements do nothing. Says how far each slot was done.
@@ -172,7 +179,12 @@ impl Poller {
         // The worker has settled or dropped everything: what still is out will not come, and is not waited for.
         let (now, lost) = (Instant::now(), self.consumer.assignment_lost());
         let done = self.give_up(all, lost, now, deadline.saturating_duration_since(now));
-        self.consumer.context().leave();
+        let context = self.consumer.context();
+        context.leave();
+        // What came in meanwhile: the client waits for an answer to each before it can go.
+        for change in context.take().changes {
+            context::refuse(&self.consumer, &change);
+        }
         if self.consumer.close_queue().is_ok() {
             while !self.consumer.closed() && Instant::now() < deadline {
                 self.poll(LOOK);

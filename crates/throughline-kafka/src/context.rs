@@ -97,6 +97,17 @@ pub(crate) fn accept(consumer: &BaseConsumer<Context>, partitions: &TopicPartiti
     }
 }
 
+/// Answers a change while we leave: takes nothing, gives up everything.
+pub(crate) fn refuse(consumer: &BaseConsumer<Context>, change: &Change) {
+    let result = match change {
+        Change::Assign(_) => consumer.unassign(),
+        Change::Revoke { partitions, .. } => release(consumer, partitions),
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, "a change of the assignment while leaving");
+    }
+}
+
 impl ConsumerContext for Context {
     fn rebalance(
         &self,
@@ -104,22 +115,17 @@ impl ConsumerContext for Context {
         err: RDKafkaRespErr,
         partitions: &mut TopicPartitionList,
     ) {
-        let assign = err == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
-        if self.leaving.load(Ordering::Acquire) {
-            // An assignment that comes while we leave is refused; the client waits for an answer either way.
-            let result = if assign { consumer.unassign() } else { release(consumer, partitions) };
-            if let Err(error) = result {
-                tracing::debug!(%error, "a partition was not given up while leaving");
-            }
-            return;
-        }
         let partitions = partitions.clone();
-        let change = if assign {
+        let change = if err == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             Change::Assign(partitions)
         } else {
             Change::Revoke { partitions, lost: consumer.assignment_lost() }
         };
-        self.put(|inbox| inbox.changes.push(change));
+        if self.leaving.load(Ordering::Acquire) {
+            refuse(consumer, &change);
+        } else {
+            self.put(|inbox| inbox.changes.push(change));
+        }
     }
 }
 

@@ -34,10 +34,11 @@ impl Admin {
         Admin(kafka)
     }
 
-    /// Creates a topic with this many partitions and the broker's own replication.
+    /// Creates a topic with this many partitions and the broker's own replication. One that exists with as many
+    /// partitions is left as it is.
     ///
     /// # Errors
-    /// `Config` if it exists already or the name is refused, and what a connection may meet.
+    /// `Config` if it exists with another number of partitions or the name is refused, and what a connection may meet.
     pub async fn create_topic(&self, name: &str, partitions: i32) -> Result<(), Error> {
         self.create_topic_with(name, partitions, &[]).await
     }
@@ -61,8 +62,11 @@ impl Admin {
                 topic = topic.set(name, value);
             }
             let options = AdminOptions::new().request_timeout(Some(TIMEOUT)).operation_timeout(Some(TIMEOUT));
-            let request = client.create_topics([&topic], &options);
-            one(block_on(request), &name)
+            let results = block_on(client.create_topics([&topic], &options));
+            if let Ok([Err((_, Code::TopicAlreadyExists))]) = results.as_deref() {
+                return same_partitions(&client, &name, partitions);
+            }
+            one(results, &name, &kafka)
         })
         .await
     }
@@ -76,7 +80,7 @@ impl Admin {
         on_thread(move || {
             let client = admin_client(&kafka)?;
             let options = AdminOptions::new().request_timeout(Some(TIMEOUT)).operation_timeout(Some(TIMEOUT));
-            one(block_on(client.delete_topics(&[&name], &options)), &name)
+            one(block_on(client.delete_topics(&[&name], &options)), &name, &kafka)
         })
         .await
     }
@@ -117,16 +121,40 @@ fn admin_client(kafka: &Kafka) -> Result<AdminClient<DefaultClientContext>, Erro
     kafka.client_config()?.create().map_err(|error| errors::from_client(error, kafka.servers()))
 }
 
-fn one(results: Result<Vec<TopicResult>, KafkaError>, topic: &str) -> Result<(), Error> {
-    match results.map_err(|error| errors::from_client(error, topic))?.into_iter().next() {
-        Some(Ok(_)) => Ok(()),
-        Some(Err((_, code @ Code::TopicAlreadyExists))) => {
-            Err(Error::new(ErrorKind::Config, topic, "the topic exists already")
-                .with_source(KafkaError::AdminOp(code)))
-        }
-        Some(Err((_, code))) => Err(errors::from_client(KafkaError::AdminOp(code), topic)),
-        None => Err(Error::new(ErrorKind::Broker, topic, "the broker gave no answer for the topic")),
+/// Whether a topic that exists is the one that was asked for.
+fn same_partitions(
+    client: &AdminClient<DefaultClientContext>,
+    topic: &str,
+    partitions: i32,
+) -> Result<(), Error> {
+    let metadata = client.inner().fetch_metadata(Some(topic), TIMEOUT);
+    let metadata = metadata.map_err(|error| errors::from_client(error, topic))?;
+    let found = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
+    if usize::try_from(partitions).is_ok_and(|partitions| partitions == found) {
+        return Ok(());
     }
+    let remedy =
+        format!("the topic exists with {found} partitions, not {partitions}: ask for as many, or delete it");
+    Err(Error::new(ErrorKind::Config, topic, remedy)
+        .with_source(KafkaError::AdminOp(Code::TopicAlreadyExists)))
+}
+
+fn one(results: Result<Vec<TopicResult>, KafkaError>, topic: &str, kafka: &Kafka) -> Result<(), Error> {
+    let code = match results.map(|results| results.into_iter().next()) {
+        Ok(Some(Ok(_))) => return Ok(()),
+        Ok(Some(Err((_, code)))) => code,
+        Ok(None) => {
+            return Err(Error::new(ErrorKind::Broker, topic, "the broker gave no answer for the topic"));
+        }
+        Err(error) => errors::code(&error),
+    };
+    let error = KafkaError::AdminOp(code);
+    // A request that found no broker to go to ends with its time, and says no more than that.
+    if code == Code::OperationTimedOut {
+        let (kind, remedy) = errors::meaning(Code::AllBrokersDown);
+        return Err(Error::new(kind, kafka.servers(), remedy).with_source(error));
+    }
+    Err(errors::from_client(error, topic))
 }
 
 /// The client's calls block, and so does dropping it.

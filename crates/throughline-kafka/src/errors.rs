@@ -14,10 +14,18 @@ pub(crate) fn from_client(error: KafkaError, resource: &str) -> Error {
         ),
         KafkaError::ClientCreation(text) => Error::new(ErrorKind::Config, resource, text),
         error => {
-            let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
+            let code = code(&error);
             let (kind, remedy) = meaning(code);
             Error::new(kind, resource, remedy).with_source(error)
         }
+    }
+}
+
+/// The client's code in an error. The crate leaves administrative ones out.
+pub(crate) fn code(error: &KafkaError) -> Code {
+    match error {
+        KafkaError::AdminOp(code) => *code,
+        error => error.rdkafka_error_code().unwrap_or(Code::Unknown),
     }
 }
 

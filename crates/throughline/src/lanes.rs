@@ -189,8 +189,9 @@ impl<T> Lanes<T> {
         there
     }
 
-    /// Takes out every waiting and parked item that `keep` says no to, and hands it to `gone`.
-    pub(crate) fn retain(&mut self, keep: impl Fn(&T) -> bool, mut gone: impl FnMut(T)) {
+    /// Takes out every waiting and parked item that `keep` says no to, and hands it to `gone`. `keep` is told whether
+    /// the item's lane is parked.
+    pub(crate) fn retain(&mut self, keep: impl Fn(&T, bool) -> bool, mut gone: impl FnMut(T)) {
         for index in 0..self.lanes.len() as u32 {
             if self.lanes[index as usize].state == State::Vacant {
                 continue;
@@ -198,7 +199,7 @@ impl<T> Lanes<T> {
             let before = self.lanes[index as usize].state;
             let mut kept = VecDeque::new();
             while let Some(item) = self.take_first(index) {
-                if keep(&item) {
+                if keep(&item, before == State::Parked) {
                     kept.push_back(item);
                 } else {
                     self.waiting -= 1;
@@ -437,7 +438,7 @@ mod tests {
                     Step::Retain(n) => {
                         let keep = |i: &Item| i.2 % 12 != n;
                         let mut gone = Vec::new();
-                        lanes.retain(keep, |i| gone.push(i));
+                        lanes.retain(|i, _| keep(i), |i| gone.push(i));
                         let mut expected: Vec<_> =
                             waiting.values().flatten().copied().filter(|i| !keep(i)).collect();
                         for queue in waiting.values_mut() {

@@ -71,6 +71,8 @@ pub(crate) struct WorkLoop<S, F, Z> {
     timer: Pin<Box<Sleep>>,
     assigned: Vec<PartitionIndex>,
     seen: u64,
+    /// The highest offset that was started, by partition: what waits below it is finished at a drain.
+    started: Vec<i64>,
     /// What was finished in this turn, to be told to the demand at its end.
     released: Vec<(PartitionIndex, usize, usize)>,
     blocked: Option<LaneId>,
@@ -116,6 +118,7 @@ where
             timer: Box::pin(sleep_until(Instant::now())),
             assigned: Vec::new(),
             seen: 0,
+            started: Vec::new(),
             released: Vec::new(),
             blocked: None,
             demand,
@@ -148,11 +151,15 @@ where
         self.follow_source(cx);
         let draining = control.is_draining();
         if draining {
-            self.give_back(|_| false);
+            self.give_back_the_rest();
         }
-        let started = self.work(cx, draining);
+        let worked = self.work(cx, draining);
+        if draining {
+            // What failed meanwhile holds its lane, so that nothing overtakes it, and is given back with it.
+            self.give_back_the_rest();
+        }
         self.report();
-        started?;
+        worked?;
         let nothing_left = self.running.is_empty() && self.lanes.waiting() == 0;
         if nothing_left && (draining || !self.inbox_open) { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
@@ -164,13 +171,13 @@ where
             while budget.left()
                 && let Poll::Ready(Some((tag, result))) = self.running.poll_next(cx)
             {
-                self.finish(tag, result, draining);
+                self.finish(tag, result);
                 budget.spend();
             }
             self.wake_parked(cx);
             self.take_in(cx, draining);
             let before = budget.messages;
-            if !draining && !self.control.is_paused() {
+            if draining || !self.control.is_paused() {
                 self.start(cx, &mut budget)?;
             }
             if !budget.left() {
@@ -190,6 +197,9 @@ where
         if let Some(assigned) = assigned {
             for &gone in self.assigned.iter().filter(|p| !assigned.contains(p)) {
                 self.permits.unassign(gone);
+                if let Some(started) = self.started.get_mut(gone.0 as usize) {
+                    *started = -1;
+                }
             }
             for &new in &assigned {
                 self.permits.assign(new);
@@ -217,16 +227,43 @@ where
         if self.lanes.waiting() > 0 {
             let released = &mut self.released;
             self.lanes.retain(
-                |item| keep(item.delivery.partition),
+                |item, _| keep(item.delivery.partition),
                 |item| add(released, item.delivery.partition, item.size),
             );
         }
     }
 
+    /// Gives back what waits at a drain, but for what a log would have to deliver twice: a message that waits in its
+    /// lane below one of its partition that was started holds the commit, so it is handled too. What is parked, or
+    /// waits behind that, is not.
+    fn give_back_the_rest(&mut self) {
+        if self.lanes.waiting() > 0 {
+            let (released, started) = (&mut self.released, &self.started);
+            self.lanes.retain(
+                |Item { delivery, .. }, parked| {
+                    let offset = delivery.message.origin().and_then(|origin| origin.offset);
+                    let highest = started.get(delivery.partition.0 as usize);
+                    !parked && offset.zip(highest).is_some_and(|(offset, highest)| offset < *highest)
+                },
+                |item| add(released, item.delivery.partition, item.size),
+            );
+        }
+    }
+
+    #[inline]
+    fn note_started(&mut self, delivery: &Delivery<Z>) {
+        let Some(offset) = delivery.message.origin().and_then(|origin| origin.offset) else { return };
+        let at = delivery.partition.0 as usize;
+        if at >= self.started.len() {
+            self.started.resize(at + 1, -1);
+        }
+        self.started[at] = self.started[at].max(offset);
+    }
+
     fn drop_lost(&mut self) {
         let released = &mut self.released;
         self.lanes.retain(
-            |item| !item.delivery.lease.is_lost(),
+            |item, _| !item.delivery.lease.is_lost(),
             |item| add(released, item.delivery.partition, item.size),
         );
         if self.on_lease_lost == OnLeaseLost::Cancel {
@@ -311,24 +348,24 @@ where
             }
             let tag = Tag { lane, partition: delivery.partition, size, lease: delivery.lease.clone() };
             self.permits.take(tag.partition, 1);
+            self.note_started(&delivery);
             self.stack_ready = false;
             budget.spend();
             let future = self.stack.call(delivery);
             if let Poll::Ready((tag, result)) = self.running.start(future, tag) {
-                self.finish(tag, result, false);
+                self.finish(tag, result);
             }
         }
         Ok(())
     }
 
     #[inline]
-    fn finish(&mut self, tag: Tag, result: Result<Outcome<Z>, BoxError>, draining: bool) {
+    fn finish(&mut self, tag: Tag, result: Result<Outcome<Z>, BoxError>) {
         self.permits.release(tag.partition, 1);
         match result {
             Ok(Outcome { how, failure, put_aside, held }) => {
                 count(&self.control.counts, how, put_aside, failure.is_some_and(|f| f.error_type == "panic"));
                 if let Some(held) = held
-                    && !draining
                     && !held.delivery.lease.is_lost()
                 {
                     return self.park(tag, how, held);

@@ -1,1 +1,18 @@
-//! Shared by the benches.
+//! Shared by the benches: what is measured, what it is compared with, and how the numbers are written down.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `by_hand.rs` | the same spans by careful hand-written OpenTelemetry code |
+//! | `replay.rs` | a source that delivers one set of messages again and again, and a sink that takes everything |
+//! | `cases.rs` | each thing that is measured, by name |
+//! | `measure.rs` | time, CPU time and instructions of a case |
+//! | `kafka.rs` | the loops that consume from a real Kafka |
+//! | `rows.rs` | the table for people and the JSON lines for `cargo xtask bench` |
+
+pub mod by_hand;
+pub mod cases;
+#[cfg(feature = "kafka")]
+pub mod kafka;
+pub mod measure;
+pub mod replay;
+pub mod rows;

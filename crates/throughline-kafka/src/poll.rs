@@ -366,7 +366,7 @@ impl Poller {
     }
 
     fn resume_all(&mut self) {
-        if false {
+        if self.all_paused {
             self.all_paused = false;
             let flowing = self.slots.iter().filter(|slot| slot.assigned && !slot.paused);
             let flowing = list(flowing.map(|slot| &*slot.partition));

@@ -175,6 +175,8 @@ struct Opened {
     incoming: Option<SpanContext>,
     /// Set if a span was started that records.
     recorder: Option<Recorder>,
+    /// Nothing came and nothing is recorded, so that there is nothing to leave a trail of.
+    nothing: bool,
 }
 
 impl<S, C> Tracing<S, C> {
@@ -247,7 +249,7 @@ impl<S, C> Tracing<S, C> {
         match spans.start(builder, &parent) {
             Started::Recording(context) => {
                 let recorder = Some(Recorder { spans: spans.clone(), template: template.clone() });
-                Opened { context, incoming, recorder }
+                Opened { context, incoming, recorder, nothing: false }
             }
             Started::Not(own) => {
                 // What came is carried on; only a message without a context gets the one that was not sampled.
@@ -256,7 +258,7 @@ impl<S, C> Tracing<S, C> {
                     Some(current) => base.with_remote_span_context(current),
                     None => base,
                 };
-                Opened { context, incoming, recorder: None }
+                Opened { context, incoming, recorder: None, nothing: false }
             }
         }
     }
@@ -270,8 +272,9 @@ impl Settings {
 }
 
 fn pass_through(found: Extracted) -> Opened {
+    let nothing = found.context.is_none() && found.baggage.is_none();
     let incoming = found.context.clone();
-    Opened { context: found.into_context(), incoming, recorder: None }
+    Opened { context: found.into_context(), incoming, recorder: None, nothing }
 }
 
 fn link_ambient(remote: &SpanContext, links: &mut Vec<Link>) {
@@ -300,9 +303,14 @@ where
 
     #[inline]
     fn call(&mut self, mut request: R) -> Self::Future {
-        let Opened { context, incoming, recorder } = self.open(&request);
+        let Opened { context, incoming, recorder, nothing } = self.open(&request);
         let open = recorder.is_some();
-        let extensions = request.extensions_mut().map(|extensions| {
+        let mut extensions = request.extensions_mut();
+        if nothing {
+            // A trail of an earlier delivery would have to be hidden.
+            extensions = extensions.filter(|extensions| extensions.get::<Trail>().is_some());
+        }
+        let extensions = extensions.map(|extensions| {
             extensions.insert(Trail::new(context.clone(), incoming, recorder));
             extensions.clone()
         });

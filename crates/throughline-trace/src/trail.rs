@@ -18,7 +18,8 @@ use throughline_core::Message;
 /// The process context of one delivery and the count of its tries.
 ///
 /// [`TracingLayer`](crate::TracingLayer) puts it into the message's extensions, where all clones share it: it survives
-/// a buffer, a spawned task, a mailbox and a retry.
+/// a buffer, a spawned task, a mailbox and a retry. There is none where nothing came with the message and nothing is
+/// recorded.
 pub struct Trail {
     context: Context,
     incoming: Option<SpanContext>,

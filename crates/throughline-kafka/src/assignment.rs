@@ -7,7 +7,8 @@
 use crate::{
     context::{self, Change},
     errors,
-    poll::{Poller, list},
+    pausing::list,
+    poll::Poller,
 };
 use rdkafka::{TopicPartitionList, consumer::Consumer};
 use std::time::{Duration, Instant};

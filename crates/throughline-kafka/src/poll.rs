@@ -8,6 +8,7 @@
 use crate::{
     KafkaSettler,
     commit::{self, Outstanding},
+    connect::connect,
     context::Context,
     errors,
     exchange::Exchange,
@@ -64,8 +65,8 @@ pub(crate) struct Slot {
 }
 
 /// A record that was read and not handed out yet: it is in no tracker, so that it comes again if it is dropped.
-struct Held {
-    slot: usize,
+pub(crate) struct Held {
+    pub(crate) slot: usize,
     message: Message,
 }
 
@@ -81,7 +82,7 @@ pub(crate) struct Poller {
     by_name: HashMap<String, (Arc<Destination>, HashMap<i32, usize>)>,
     /// The slot of the last record: most are followed by one of the same partition.
     last: usize,
-    held: VecDeque<Held>,
+    pub(crate) held: VecDeque<Held>,
     pub(crate) all_paused: bool,
     idle_since: Option<Instant>,
     pub(crate) progress: Arc<AtomicUsize>,
@@ -140,77 +141,6 @@ pub(crate) fn run(
         failed: false,
     };
     poller.run();
-}
-
-/// A consumer that has seen its servers and its topics.
-fn connect(plan: &Plan, exchange: &Exchange) -> Result<BaseConsumer<Context>, Error> {
-    let servers = plan.kafka.servers();
-    let client = |error| errors::from_client(error, servers);
-    let consumer: BaseConsumer<Context> =
-        plan.config.create_with_context(Context::default()).map_err(client)?;
-    let deadline = Instant::now() + plan.connect_timeout;
-    for topic in &plan.topics {
-        // A regular expression over names: only the servers can be checked.
-        let name = (!topic.starts_with('^')).then_some(topic.as_str());
-        check_topic(&consumer, name, servers, deadline, exchange)?;
-    }
-    let topics: Vec<&str> = plan.topics.iter().map(String::as_str).collect();
-    consumer.subscribe(&topics).map_err(|error| errors::from_client(error, &plan.topics.join(",")))?;
-    Ok(consumer)
-}
-
-fn check_topic(
-    consumer: &BaseConsumer<Context>,
-    topic: Option<&str>,
-    servers: &str,
-    deadline: Instant,
-    exchange: &Exchange,
-) -> Result<(), Error> {
-    loop {
-        // In slices, so that a refused login or an abandoned attempt ends the wait.
-        let slice = deadline.saturating_duration_since(Instant::now()).min(Duration::from_millis(500));
-        let error = match consumer.fetch_metadata(Some(topic.unwrap_or("")).filter(|t| !t.is_empty()), slice)
-        {
-            Ok(metadata) => {
-                let found = metadata.topics().iter().find(|t| Some(t.name()) == topic);
-                match found.and_then(|topic| topic.error()).map(Code::from) {
-                    None => return Ok(()),
-                    // Just created, or between two leaders.
-                    Some(code @ (Code::LeaderNotAvailable | Code::UnknownTopicOrPartition))
-                        if code == Code::LeaderNotAvailable && Instant::now() < deadline =>
-                    {
-                        KafkaError::MetadataFetch(code)
-                    }
-                    Some(code) => {
-                        let error = KafkaError::MetadataFetch(code);
-                        return Err(errors::from_client(error, topic.unwrap_or(servers)));
-                    }
-                }
-            }
-            Err(error) => error,
-        };
-        // Errors of the connection come as events, and only to who polls.
-        while let Some(event) = consumer.poll(Duration::ZERO) {
-            drop(event);
-        }
-        if let Some((code, reason)) = consumer.context().reason()
-            && errors::ends_source(code)
-        {
-            let (kind, remedy) = errors::meaning(code);
-            return Err(Error::new(kind, servers, remedy).with_source(reason));
-        }
-        if exchange.closing().is_some() {
-            return Err(Error::new(ErrorKind::Closed, servers, "the attempt was given up"));
-        }
-        if Instant::now() >= deadline {
-            let (kind, remedy) = errors::meaning(Code::BrokerTransportFailure);
-            let reason = consumer.context().reason().map(|(_, reason)| reason);
-            return Err(match reason {
-                Some(reason) => Error::new(kind, servers, remedy).with_source(reason),
-                None => Error::new(kind, servers, remedy).with_source(error),
-            });
-        }
-    }
 }
 
 impl Poller {
@@ -331,49 +261,6 @@ impl Poller {
         Some(Delivery { message: held.message, settler, lease, partition: index })
     }
 
-    /// Keeps a record and pauses its partition until it may go on.
-    fn block(&mut self, held: Held) {
-        let slot = &mut self.slots[held.slot];
-        slot.paused = true;
-        let list = list([&*slot.partition]);
-        self.held.push_front(held);
-        self.report("pause", self.consumer.pause(&list));
-    }
-
-    /// Resumes the partitions that have room again.
-    fn unblock(&mut self) {
-        let demand = &self.demand;
-        let free =
-            |slot: &&mut Slot| slot.paused && !demand.blocked(slot.partition.index) && !slot.partition.full();
-        let mut freed = Vec::new();
-        for slot in self.slots.iter_mut().filter(free) {
-            slot.paused = false;
-            if slot.assigned {
-                freed.push(slot.partition.clone());
-            }
-        }
-        if !freed.is_empty() && !self.all_paused {
-            self.report("resume", self.consumer.resume(&list(freed.iter().map(|p| &**p))));
-        }
-    }
-
-    fn pause_all(&mut self) {
-        if !self.all_paused {
-            self.all_paused = true;
-            let assigned = list(self.slots.iter().filter(|slot| slot.assigned).map(|slot| &*slot.partition));
-            self.report("pause", self.consumer.pause(&assigned));
-        }
-    }
-
-    fn resume_all(&mut self) {
-        if self.all_paused {
-            self.all_paused = false;
-            let flowing = self.slots.iter().filter(|slot| slot.assigned && !slot.paused);
-            let flowing = list(flowing.map(|slot| &*slot.partition));
-            self.report("resume", self.consumer.resume(&flowing));
-        }
-    }
-
     /// Polls once: a record goes to `held`, everything else to where it belongs. Says whether a record came.
     pub(crate) fn poll(&mut self, patience: Duration) -> bool {
         let record = match self.consumer.poll(patience) {
@@ -447,12 +334,6 @@ impl Poller {
         self.exchange.fail(error);
     }
 
-    fn report(&self, what: &str, result: Result<(), KafkaError>) {
-        if let Err(error) = result {
-            tracing::debug!(%error, what, "the client refused");
-        }
-    }
-
     /// The slot of a partition, made at its first assignment.
     pub(crate) fn slot(&mut self, topic: &str, number: i32) -> usize {
         let (kafka, group) = (&self.plan.kafka, &self.plan.group);
@@ -484,15 +365,6 @@ impl Poller {
     pub(crate) fn drop_held(&mut self, of: &[usize]) {
         self.held.retain(|held| !of.contains(&held.slot));
     }
-}
-
-/// These partitions, without offsets.
-pub(crate) fn list<'a>(partitions: impl IntoIterator<Item = &'a Partition>) -> TopicPartitionList {
-    let mut list = TopicPartitionList::new();
-    for partition in partitions {
-        list.add_partition(partition.topic(), partition.number);
-    }
-    list
 }
 
 struct Unpark(Thread);

@@ -1,4 +1,5 @@
 //! Brokers that go away under a connected member: librdkafka's own cluster of fakes, since it can be switched off.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests count as no test for clippy")]
 
 use rdkafka::mocking::MockCluster;
 use std::{

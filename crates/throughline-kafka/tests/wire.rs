@@ -1,4 +1,5 @@
 //! What goes through a real broker comes out as it went in, and a send answers with what became of it.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests count as no test for clippy")]
 
 mod common;
 

@@ -1,0 +1,67 @@
+//! Which partitions are paused in the client: one alone that is blocked, or all while nobody wants anything.
+
+use crate::{
+    partitions::Partition,
+    poll::{Held, Poller, Slot},
+};
+use rdkafka::{TopicPartitionList, consumer::Consumer, error::KafkaError};
+
+impl Poller {
+    /// Keeps a record and pauses its partition until it may go on.
+    pub(crate) fn block(&mut self, held: Held) {
+        let slot = &mut self.slots[held.slot];
+        slot.paused = true;
+        let list = list([&*slot.partition]);
+        self.held.push_front(held);
+        self.report("pause", self.consumer.pause(&list));
+    }
+
+    /// Resumes the partitions that have room again.
+    pub(crate) fn unblock(&mut self) {
+        let demand = &self.demand;
+        let free =
+            |slot: &&mut Slot| slot.paused && !demand.blocked(slot.partition.index) && !slot.partition.full();
+        let mut freed = Vec::new();
+        for slot in self.slots.iter_mut().filter(free) {
+            slot.paused = false;
+            if slot.assigned {
+                freed.push(slot.partition.clone());
+            }
+        }
+        if !freed.is_empty() && !self.all_paused {
+            self.report("resume", self.consumer.resume(&list(freed.iter().map(|p| &**p))));
+        }
+    }
+
+    pub(crate) fn pause_all(&mut self) {
+        if !self.all_paused {
+            self.all_paused = true;
+            let assigned = list(self.slots.iter().filter(|slot| slot.assigned).map(|slot| &*slot.partition));
+            self.report("pause", self.consumer.pause(&assigned));
+        }
+    }
+
+    pub(crate) fn resume_all(&mut self) {
+        if self.all_paused {
+            self.all_paused = false;
+            let flowing = self.slots.iter().filter(|slot| slot.assigned && !slot.paused);
+            let flowing = list(flowing.map(|slot| &*slot.partition));
+            self.report("resume", self.consumer.resume(&flowing));
+        }
+    }
+
+    fn report(&self, what: &str, result: Result<(), KafkaError>) {
+        if let Err(error) = result {
+            tracing::debug!(%error, what, "the client refused");
+        }
+    }
+}
+
+/// These partitions, without offsets.
+pub(crate) fn list<'a>(partitions: impl IntoIterator<Item = &'a Partition>) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    for partition in partitions {
+        list.add_partition(partition.topic(), partition.number);
+    }
+    list
+}

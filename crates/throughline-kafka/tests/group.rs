@@ -106,7 +106,7 @@ async fn members_come_and_go(subscription: KafkaSubscription, name: &str) {
     while let Some(member) = within(tasks.join_next()).await {
         member.unwrap().close().await.unwrap();
     }
-    let done = done.lock().unwrap();
+    let done = done.lock().unwrap().clone();
     let ids: BTreeSet<u32> = done.iter().map(|(_, _, id)| *id).collect();
     assert_eq!(ids, (0..TOTAL).collect(), "lost");
     assert_eq!(done.len(), TOTAL as usize, "members that leave in order make no duplicates");

@@ -46,11 +46,18 @@ impl Extensions {
 
 // A long list must not be dropped by recursion: each node that we alone hold gives up its tail first.
 impl Drop for Extensions {
+    #[inline]
     fn drop(&mut self) {
-        let mut next = self.0.take();
-        while let Some(mut node) = next {
-            next = Arc::get_mut(&mut node).and_then(|node| node.next.0.take());
+        if let Some(first) = self.0.take() {
+            unlink(first);
         }
+    }
+}
+
+fn unlink(first: Arc<Node<dyn Any + Send + Sync>>) {
+    let mut next = Some(first);
+    while let Some(mut node) = next {
+        next = Arc::get_mut(&mut node).and_then(|node| node.next.0.take());
     }
 }
 

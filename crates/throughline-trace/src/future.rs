@@ -2,7 +2,8 @@
 
 use crate::{Classify, Failure, Trail, semconv, template::Template, trail::Outcome};
 use opentelemetry::{
-    Context, KeyValue,
+    Context, ContextGuard, KeyValue,
+    baggage::BaggageExt,
     trace::{SpanRef, Status, TraceContextExt},
 };
 use pin_project_lite::pin_project;
@@ -32,7 +33,7 @@ pin_project! {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
             if this.inner.is_some() {
-                let _current = this.ending.context.clone().attach();
+                let _current = this.ending.enter();
                 this.ending.guarded(|| this.inner.set(None));
             }
         }
@@ -45,6 +46,8 @@ pub(crate) struct Ending {
     /// Whether there is a span of ours in the context, which is not ended yet.
     open: bool,
     panicked: bool,
+    /// There is nothing in the context.
+    empty: bool,
     /// For the send span: what names the broker's receipt.
     template: Option<Arc<Template>>,
     /// For the process span: where the trail is.
@@ -56,7 +59,7 @@ impl<F, C> ResponseFuture<F, C> {
     #[inline]
     pub(crate) fn call(mut ending: Ending, classify: C, call: impl FnOnce() -> F) -> Self {
         let inner = {
-            let _current = ending.context.clone().attach();
+            let _current = ending.enter();
             ending.guarded(call)
         };
         ResponseFuture { inner: Some(inner), ending, classify }
@@ -74,7 +77,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let result = {
-            let _current = this.ending.context.clone().attach();
+            let _current = this.ending.enter();
             this.ending.panicked = true;
             let polled = match this.inner.as_mut().as_pin_mut() {
                 Some(inner) => inner.poll(cx),
@@ -101,12 +104,33 @@ where
 impl Ending {
     /// Of a span that was started for a delivery; without a span the context is only kept current.
     pub(crate) fn process(context: Context, open: bool, extensions: Option<Extensions>) -> Self {
-        Ending { context, open, panicked: false, template: None, extensions }
+        Ending { context, open, panicked: false, empty: false, template: None, extensions }
+    }
+
+    /// Of a request that nothing came with, where nothing is recorded.
+    pub(crate) fn nothing() -> Self {
+        Ending {
+            context: Context::new(),
+            open: false,
+            panicked: false,
+            empty: true,
+            template: None,
+            extensions: None,
+        }
     }
 
     /// Of a span that was started for a send.
     pub(crate) fn send(context: Context, template: Option<Arc<Template>>) -> Self {
-        Ending { context, open: template.is_some(), panicked: false, template, extensions: None }
+        let open = template.is_some();
+        Ending { context, open, panicked: false, empty: false, template, extensions: None }
+    }
+
+    /// Makes the context current; an empty one only where that hides somebody else's span or baggage.
+    #[inline]
+    fn enter(&self) -> Option<ContextGuard> {
+        let needless =
+            self.empty && Context::map_current(|now| !now.has_active_span() && now.baggage().is_empty());
+        if needless { None } else { Some(self.context.clone().attach()) }
     }
 
     /// Should `work` panic, the span ends as such.

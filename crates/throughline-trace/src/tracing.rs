@@ -15,7 +15,7 @@ use std::{
     task::{self, Poll},
     time::{Duration, SystemTime},
 };
-use throughline_core::{Destination, Inbound, Origin};
+use throughline_core::{Destination, Extensions, Inbound, Origin};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -63,8 +63,14 @@ pub struct Tracing<S, C = OnError> {
     inner: S,
     settings: Arc<Settings>,
     classify: C,
-    /// Of the destination seen last: nearly always the only one. `call` has `&mut self`, so there is no lock.
-    template: Option<Arc<Template>>,
+    templates: Templates,
+}
+
+/// What is prepared for each destination. `call` has `&mut self`, so there is no lock.
+#[derive(Clone, Default)]
+struct Templates {
+    /// Of the destination seen last: nearly always the only one.
+    last: Option<Arc<Template>>,
     others: Vec<Arc<Template>>,
 }
 
@@ -163,58 +169,59 @@ impl<S, C: Clone> Layer<S> for TracingLayer<C> {
             inner,
             settings: self.settings.clone(),
             classify: self.classify.clone(),
-            template: None,
-            others: Vec::new(),
+            templates: Templates::default(),
         }
     }
 }
 
 /// The context for one request.
+#[derive(Default)]
 struct Opened {
     context: Context,
     incoming: Option<SpanContext>,
     /// Set if a span was started that records.
     recorder: Option<Recorder>,
-    /// Nothing came and nothing is recorded, so that there is nothing to leave a trail of.
-    nothing: bool,
 }
 
-impl<S, C> Tracing<S, C> {
+impl Templates {
     /// How many destinations beside the last one are remembered.
     const REMEMBERED: usize = 64;
 
     #[inline]
-    fn template(&mut self, destination: Option<&Arc<Destination>>) -> &Arc<Template> {
-        let hit = self.template.as_ref().is_some_and(|template| template.is_for(destination));
-        if !hit {
-            self.change_template(destination);
+    fn get(&mut self, operation: Option<&'static str>, of: Option<&Arc<Destination>>) -> &Arc<Template> {
+        if !self.last.as_ref().is_some_and(|template| template.is_for(of)) {
+            self.change(operation, of);
         }
-        let operation = self.settings.operation;
-        self.template.get_or_insert_with(|| Arc::new(Template::new(operation, "process", None)))
+        self.last.get_or_insert_with(|| Arc::new(Template::new(operation, "process", None)))
     }
 
     #[cold]
-    fn change_template(&mut self, destination: Option<&Arc<Destination>>) {
-        let known = self.others.iter().position(|template| template.is_for(destination));
-        let next = match known {
+    fn change(&mut self, operation: Option<&'static str>, of: Option<&Arc<Destination>>) {
+        let next = match self.others.iter().position(|template| template.is_for(of)) {
             Some(at) => self.others.swap_remove(at),
-            None => Arc::new(Template::new(self.settings.operation, "process", destination.cloned())),
+            None => Arc::new(Template::new(operation, "process", of.cloned())),
         };
-        if let Some(before) = self.template.replace(next) {
+        if let Some(before) = self.last.replace(next) {
             if self.others.len() >= Self::REMEMBERED {
                 self.others.remove(0);
             }
             self.others.push(before);
         }
     }
+}
 
+impl<S, C> Tracing<S, C> {
+    /// `None` if nothing came and nothing is recorded, so that there is nothing to keep.
     #[inline]
-    fn open<R: Inbound>(&mut self, request: &R) -> Opened {
-        let settings = self.settings.clone();
+    fn open<R: Inbound>(&mut self, request: &R) -> Option<Opened> {
+        let settings = &*self.settings;
         let found = settings.propagation.extract(request.fields());
-        let Some(spans) = &settings.spans else { return pass_through(found) };
+        let Some(spans) = &settings.spans else {
+            let came = found.context.is_some() || found.baggage.is_some();
+            return came.then(|| pass_through(found));
+        };
         if settings.follow_links && found.context.as_ref().is_some_and(|context| !context.is_sampled()) {
-            return pass_through(found);
+            return Some(pass_through(found));
         }
         let origin = request.origin();
         let Extracted { context: incoming, baggage, invalid } = found;
@@ -234,7 +241,7 @@ impl<S, C> Tracing<S, C> {
             }
             _ => base.clone(),
         };
-        let template = self.template(origin.map(|origin| &origin.destination));
+        let template = self.templates.get(settings.operation, origin.map(|origin| &origin.destination));
         let mut builder = template.builder(SpanKind::Consumer, links);
         if let Some(attributes) = &mut builder.attributes {
             if let Some(origin) = origin {
@@ -246,10 +253,10 @@ impl<S, C> Tracing<S, C> {
                 attributes.push(KeyValue::new(semconv::CONTEXT_INVALID, true));
             }
         }
-        match spans.start(builder, &parent) {
+        Some(match spans.start(builder, &parent) {
             Started::Recording(context) => {
                 let recorder = Some(Recorder { spans: spans.clone(), template: template.clone() });
-                Opened { context, incoming, recorder, nothing: false }
+                Opened { context, incoming, recorder }
             }
             Started::Not(own) => {
                 // What came is carried on; only a message without a context gets the one that was not sampled.
@@ -258,9 +265,9 @@ impl<S, C> Tracing<S, C> {
                     Some(current) => base.with_remote_span_context(current),
                     None => base,
                 };
-                Opened { context, incoming, recorder: None, nothing: false }
+                Opened { context, incoming, recorder: None }
             }
-        }
+        })
     }
 }
 
@@ -272,9 +279,8 @@ impl Settings {
 }
 
 fn pass_through(found: Extracted) -> Opened {
-    let nothing = found.context.is_none() && found.baggage.is_none();
     let incoming = found.context.clone();
-    Opened { context: found.into_context(), incoming, recorder: None, nothing }
+    Opened { context: found.into_context(), incoming, recorder: None }
 }
 
 fn link_ambient(remote: &SpanContext, links: &mut Vec<Link>) {
@@ -303,18 +309,21 @@ where
 
     #[inline]
     fn call(&mut self, mut request: R) -> Self::Future {
-        let Opened { context, incoming, recorder, nothing } = self.open(&request);
-        let open = recorder.is_some();
-        let mut extensions = request.extensions_mut();
-        if nothing {
-            // A trail of an earlier delivery would have to be hidden.
-            extensions = extensions.filter(|extensions| extensions.get::<Trail>().is_some());
-        }
-        let extensions = extensions.map(|extensions| {
-            extensions.insert(Trail::new(context.clone(), incoming, recorder));
-            extensions.clone()
-        });
-        let ending = Ending::process(context, open, extensions.filter(|_| open));
+        let opened = self.open(&request);
+        let extensions = request.extensions_mut();
+        // The trail of an earlier delivery has to be hidden.
+        let old = |extensions: &&mut Extensions| extensions.get::<Trail>().is_some();
+        let ending = if opened.is_none() && !extensions.as_ref().is_some_and(old) {
+            Ending::nothing()
+        } else {
+            let Opened { context, incoming, recorder } = opened.unwrap_or_default();
+            let open = recorder.is_some();
+            let extensions = extensions.map(|extensions| {
+                extensions.insert(Trail::new(context.clone(), incoming, recorder));
+                extensions.clone()
+            });
+            Ending::process(context, open, extensions.filter(|_| open))
+        };
         let inner = &mut self.inner;
         ResponseFuture::call(ending, self.classify.clone(), move || inner.call(request))
     }

@@ -285,3 +285,14 @@ fn messages_side_by_side_do_not_mix_contexts() {
     let want: Vec<_> = (1..=50).map(|n| format!("{n:016x}")).collect();
     assert_eq!(seen, want);
 }
+
+#[test]
+fn what_is_current_around_is_not_the_messages_where_nothing_is_traced() {
+    let around = Context::new().with_remote_span_context(remote(1));
+    let baggage = Context::new().with_baggage([opentelemetry::KeyValue::new("tenant", "7")]);
+    for around in [around, baggage] {
+        let _around = around.attach();
+        let (seen, _) = handle(TracingLayer::passthrough(), Message::new("body"));
+        assert!(!seen.span().span_context().is_valid() && seen.baggage().is_empty(), "{seen:?}");
+    }
+}

@@ -62,7 +62,7 @@ pub(crate) fn read(fields: &(impl Extract + ?Sized), context: bool, baggage: boo
     found.state.closed = !context;
     found.baggage.closed = !baggage;
     fields.visit(&mut |name, value| found.see(name, value));
-    found.finish()
+    if found.any { found.finish() } else { Extracted::default() }
 }
 
 /// Writes the context in place of every earlier one; an invalid context writes nothing.
@@ -120,6 +120,8 @@ struct Fields<'a> {
     ce_parent: Option<TraceParent>,
     ce_state: Field<&'a str>,
     parent_seen: bool,
+    /// Any of these was seen: most messages of those who do not trace have none.
+    any: bool,
 }
 
 impl<T> Field<T> {
@@ -163,6 +165,7 @@ impl Default for Fields<'_> {
             ce_parent: None,
             ce_state: Field::new(tracestate::MAX_BYTES),
             parent_seen: false,
+            any: false,
         }
     }
 }
@@ -209,6 +212,7 @@ impl<'a> Fields<'a> {
             }
             _ => return ControlFlow::Continue(()),
         }
+        self.any = true;
         if self.parent.closed && self.state.closed && self.baggage.closed {
             ControlFlow::Break(())
         } else {

@@ -3,7 +3,7 @@
 //! Free of I/O, time and tokio, so that it is tested against a model. Indices in place of pointers and boxes: in a
 //! steady state nothing is allocated for a message.
 
-use hashbrown::{DefaultHashBuilder, HashMap};
+use hashbrown::{DefaultHashBuilder, HashMap, hash_map::Entry};
 use std::{
     collections::VecDeque,
     hash::{BuildHasher, BuildHasherDefault, Hasher},
@@ -106,15 +106,21 @@ impl<T> Lanes<T> {
             (Ordering::Partition, _) => Some(self.hasher.hash_one(partition)),
         };
         let Some(hash) = hash else {
-            let index = self.open(partition, None, item);
+            let index = open(&mut self.lanes, &mut self.free_lanes, partition, None, item);
             return self.make_ready(index);
         };
-        if let Some(&index) = self.by_hash.get(&hash) {
-            return self.append(index, item);
+        // One look for both ways.
+        match self.by_hash.entry(hash) {
+            Entry::Occupied(lane) => {
+                let index = *lane.get();
+                self.append(index, item);
+            }
+            Entry::Vacant(free) => {
+                let index = open(&mut self.lanes, &mut self.free_lanes, partition, Some(hash), item);
+                free.insert(index);
+                self.make_ready(index);
+            }
         }
-        let index = self.open(partition, Some(hash), item);
-        self.by_hash.insert(hash, index);
-        self.make_ready(index);
     }
 
     /// The next item that may start: partitions take turns, and so do the lanes of each. The lane runs until
@@ -239,23 +245,6 @@ impl<T> Lanes<T> {
         lane.generation == id.generation && lane.state == state
     }
 
-    fn open(&mut self, partition: PartitionIndex, hash: Option<u64>, item: T) -> u32 {
-        if let Some(index) = self.free_lanes.pop() {
-            let lane = &mut self.lanes[index as usize];
-            (lane.partition, lane.hash, lane.first) = (partition, hash, Some(item));
-            return index;
-        }
-        self.lanes.push(Lane {
-            generation: 0,
-            state: State::Vacant,
-            partition,
-            hash,
-            first: Some(item),
-            rest: None,
-        });
-        (self.lanes.len() - 1) as u32
-    }
-
     fn close(&mut self, index: u32) {
         let lane = &mut self.lanes[index as usize];
         lane.state = State::Vacant;
@@ -321,6 +310,24 @@ impl<T> Lanes<T> {
         lane.first = item;
         lane.rest = next.map(|next| (next, last));
     }
+}
+
+/// A lane with its first item, in a place that was used before if there is one.
+#[inline]
+fn open<T>(
+    lanes: &mut Vec<Lane<T>>,
+    free: &mut Vec<u32>,
+    partition: PartitionIndex,
+    hash: Option<u64>,
+    item: T,
+) -> u32 {
+    if let Some(index) = free.pop() {
+        let lane = &mut lanes[index as usize];
+        (lane.partition, lane.hash, lane.first) = (partition, hash, Some(item));
+        return index;
+    }
+    lanes.push(Lane { generation: 0, state: State::Vacant, partition, hash, first: Some(item), rest: None });
+    (lanes.len() - 1) as u32
 }
 
 impl<T> std::fmt::Debug for Lanes<T> {

@@ -3,7 +3,7 @@
 use crate::{
     control::{Control, Counters},
     lanes::{LaneId, Lanes, Ordering},
-    middleware::{Held, Outcome},
+    middleware::{Failed, Held, Outcome},
     parked::Parked,
     slots::Slots,
     status::Blocked,
@@ -363,9 +363,9 @@ where
     fn finish(&mut self, tag: Tag, result: Result<Outcome<Z>, BoxError>) {
         self.permits.release(tag.partition, 1);
         match result {
-            Ok(Outcome { how, failure, put_aside, held }) => {
-                count(&self.control.counts, how, put_aside, failure.is_some_and(|f| f.error_type == "panic"));
-                if let Some(held) = held
+            Ok(Outcome { how, failed }) => {
+                count(&self.control.counts, how, failed.as_deref());
+                if let Some(held) = failed.and_then(|failed| failed.held)
                     && !held.delivery.lease.is_lost()
                 {
                     return self.park(tag, how, held);
@@ -434,14 +434,14 @@ fn add(released: &mut Vec<(PartitionIndex, usize, usize)>, partition: PartitionI
 }
 
 #[inline]
-fn count(counts: &Counters, how: Settlement, put_aside: bool, panicked: bool) {
+fn count<Z>(counts: &Counters, how: Settlement, failed: Option<&Failed<Z>>) {
     let one = |count: &AtomicU64| count.fetch_add(1, Relaxed);
     match how {
         Settlement::Ack => one(&counts.acked),
-        _ if put_aside => one(&counts.put_aside),
+        _ if failed.is_some_and(|failed| failed.put_aside) => one(&counts.put_aside),
         _ => one(&counts.nacked),
     };
-    if panicked {
+    if failed.is_some_and(|failed| failed.failure.error_type == "panic") {
         one(&counts.panicked);
     }
 }

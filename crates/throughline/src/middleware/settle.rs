@@ -50,10 +50,16 @@ pub(crate) struct Answering {
     pub(crate) on_reject: OnReject,
 }
 
-/// What became of one delivery.
+/// What became of one delivery. Small, since it is moved up through every layer.
 pub(crate) struct Outcome<Z> {
     pub(crate) how: Settlement,
-    pub(crate) failure: Option<Failure>,
+    /// Of everything but an ack.
+    pub(crate) failed: Option<Box<Failed<Z>>>,
+}
+
+/// What there is to say of a delivery that was not acknowledged by its handler.
+pub(crate) struct Failed<Z> {
+    pub(crate) failure: Failure,
     /// It was sent to the dead letters, or dropped because the user said so.
     pub(crate) put_aside: bool,
     /// It comes again from here, not from the broker.
@@ -129,9 +135,16 @@ where
     };
     if let Ok(Settlement::Ack) = result {
         kept.settler.settle(Settlement::Ack).await?;
-        return Ok(Outcome { how: Settlement::Ack, failure: None, put_aside: false, held: None });
+        return Ok(Outcome { how: Settlement::Ack, failed: None });
     }
-    answering.failed(result, kept).await
+    // Boxed: every handler's future would be as large as the rare way.
+    Box::pin(answering.failed(result, kept)).await
+}
+
+impl<Z> Outcome<Z> {
+    fn failed(how: Settlement, failed: Failed<Z>) -> Self {
+        Outcome { how, failed: Some(Box::new(failed)) }
+    }
 }
 
 impl Answering {
@@ -173,7 +186,7 @@ impl Answering {
                 (None, OnReject::Hold) => return self.again(how, None, deliveries, failure, kept).await,
             }
             kept.settler.settle(Settlement::Reject).await?;
-            return Ok(Outcome { how, failure: Some(failure), put_aside: true, held: None });
+            return Ok(Outcome::failed(how, Failed { failure, put_aside: true, held: None }));
         }
         let after = match how {
             Settlement::Nack { after } => after,
@@ -206,7 +219,7 @@ impl Answering {
                 Some(Held { delivery: Delivery { message, settler, lease, partition }, after })
             }
         };
-        Ok(Outcome { how, failure: Some(failure), put_aside: false, held })
+        Ok(Outcome::failed(how, Failed { failure, put_aside: false, held }))
     }
 }
 
@@ -217,7 +230,7 @@ pub(crate) struct ByOutcome;
 impl<Z> Classify<Outcome<Z>, BoxError> for ByOutcome {
     fn failure(&self, result: &Result<Outcome<Z>, BoxError>) -> Option<Failure> {
         match result {
-            Ok(outcome) => outcome.failure.clone(),
+            Ok(outcome) => outcome.failed.as_ref().map(|failed| failed.failure.clone()),
             Err(error) => Some(failure_of(error)),
         }
     }

@@ -1,1 +1,112 @@
-//! Shared by the tests.
+//! What must hold on every broker, as scenarios over exported spans.
+//!
+//! Each scenario is a `pub async fn` over any [`Site`], in a file that is named after what it shows. A test binary per
+//! broker implements [`Site`] and makes tests of them all with [`scenarios!`]; what a broker does beside that is in the
+//! binary's own folder.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a scenario says that it failed by a panic"
+)]
+
+pub mod global;
+mod inbox;
+mod rows;
+mod site;
+mod stage;
+mod steps;
+mod wait;
+
+pub use inbox::{Inbox, Told};
+pub use rows::Run;
+pub use site::Site;
+pub use stage::Stage;
+pub use wait::{LONG, eventually, until, within};
+
+macro_rules! all {
+    ($($file:ident: $($scenario:ident)+;)+) => {
+        $(pub mod $file;)+
+
+        /// Makes a test of each scenario. The expression gives a [`Site`]; it may `.await`.
+        #[macro_export]
+        macro_rules! scenarios {
+            ($site:expr) => {
+                $($(
+                    #[test]
+                    fn $scenario() {
+                        throughline_test::conformance::run(async {
+                            $crate::$file::$scenario(&$site).await;
+                        });
+                    }
+                )+)+
+            };
+        }
+    };
+}
+
+all! {
+    a_dead_letter_is_the_message_as_it_came: headers_come_through_two_dead_letters_byte_for_byte;
+    a_dead_letter_keeps_the_creation_context: a_failure_on_another_thread_leaves_its_dead_letter_in_the_trace;
+    a_drain_loses_nothing:
+        a_stop_in_the_middle_is_exact
+        a_handler_that_does_not_end_is_cut_off_and_comes_again;
+    a_full_stack_is_waited_for:
+        nothing_is_called_before_it_is_ready
+        a_limit_in_the_stack_holds;
+    a_hop_is_linked: two_workers_in_a_chain_are_one_pipeline;
+    a_panic_costs_one_message: one_percent_of_the_handlers_panic;
+    a_permanent_failure_stops_nobody:
+        failing_messages_of_their_own_keys_stop_no_good_one
+        failing_messages_without_an_order_stop_no_good_one;
+    a_poison_message_is_parked: two_bad_messages_among_a_thousand_are_set_aside;
+    a_refused_dead_letter_holds_the_message: nothing_is_acknowledged_before_the_dead_letter_is_accepted;
+    a_spawned_task_keeps_the_trace: a_send_from_another_task_or_thread_stays_in_the_trace;
+    a_users_actor_keeps_the_trace: a_send_inside_an_actor_is_below_the_message;
+    a_users_buffer_keeps_the_trace: buffers_around_handler_and_publisher_cut_nothing;
+    an_undecodable_payload_goes_the_failure_way:
+        without_dead_letters_it_is_held_and_named
+        discarded_only_on_request;
+    an_unknown_topic_is_a_typed_error: worker_and_publisher_name_the_topic;
+    bad_contexts_start_anew:
+        without_a_context_a_trace_begins
+        a_malformed_context_counts_as_absent
+        of_several_contexts_the_last_valid_one_counts;
+    hostile_headers_harm_nothing: every_message_is_delivered_whatever_its_headers;
+    keys_keep_their_order: a_key_is_handled_in_order_while_some_are_tried_again;
+    keys_need_not_be_text: equal_bytes_are_a_lane_and_null_is_none;
+    nothing_stuck_stops_the_rest:
+        a_stuck_partition_stops_no_other
+        a_stuck_key_stops_no_other
+        a_stuck_handler_stops_no_other;
+    one_relation_a_worker:
+        parent_and_link_is_one_trace
+        an_old_message_is_only_linked_to;
+    only_the_prefix_is_committed:
+        one_failure_among_ten_holds_the_commit
+        what_failed_comes_again_after_a_restart;
+    pause_is_not_shutdown:
+        an_idle_worker_is_paused_and_resumes
+        a_running_handler_keeps_its_message_while_paused
+        a_paused_worker_drains
+        a_pause_while_backing_off_holds;
+    probes_say_what_is: liveness_and_readiness_follow_the_state;
+    raw_headers_are_the_producers: the_accessor_gives_the_process_context;
+    the_trace_survives_a_nack: each_delivery_is_one_linked_process_span;
+    the_trace_survives_a_restart:
+        a_stack_that_fails_is_built_again
+        a_stack_that_panics_is_built_again;
+    the_trace_survives_retry:
+        each_try_is_linked_to_the_one_before
+        only_the_failure_that_surfaces_is_an_error;
+    tracing_spans_nest_both_ways:
+        a_log_span_is_between_process_and_send
+        a_log_filter_cuts_nothing;
+    unsampled_stays_unsampled:
+        two_hops_record_nothing_and_pass_it_on
+        a_sampled_state_comes_through_two_hops;
+    without_an_sdk_the_context_passes:
+        no_sdk_passes_it_on
+        a_provider_that_was_shut_down_passes_it_on;
+}

@@ -1,0 +1,53 @@
+//! Work that leaves the handler's task.
+
+use crate::{
+    Inbox, Site, Stage,
+    steps::{copy, named, note},
+};
+use opentelemetry::trace::FutureExt as _;
+use throughline::{BoxError, Message, Publisher, State, TraceContext, Worker, forward, handler_with};
+use throughline_test::Expect;
+
+/// A send's future that is spawned, a message that is forwarded from a task, a task and a thread that are given
+/// `Message::context()`: all four sends are below the process span.
+pub async fn a_send_from_another_task_or_thread_stays_in_the_trace<B: Site>(broker: &B) {
+    let mut stage = Stage::new(broker);
+    let (first, second) = (stage.topic(1).await, stage.topic(1).await);
+    let onward = stage.publisher(&second);
+    let (told, mut inbox) = Inbox::new();
+    stage.spawn(Worker::new("first", stage.subscription(&first), move || {
+        handler_with(onward.clone(), send_from_elsewhere)
+    }));
+    stage.spawn(Worker::new("second", stage.subscription(&second), move || {
+        handler_with(told.clone(), note)
+    }));
+    stage.publisher(&first).send(Message::new("1")).await.unwrap();
+    inbox.take(4).await;
+    let graph = stage.end().await;
+
+    // The forwarded one also links to where it came from.
+    let expect = Expect::new().spans(10).sends(5).process_spans(5).links(6).traces(6).components(1);
+    graph.check(&expect).unwrap();
+    let process = named(&graph, &format!("process {first}"))[0];
+    for send in named(&graph, &format!("send {second}")) {
+        assert_eq!(send.parent, Some(process.id));
+    }
+}
+
+async fn send_from_elsewhere(message: Message, State(onward): State<Publisher>) -> Result<(), BoxError> {
+    tokio::spawn(onward.send(copy(&message))).await??;
+
+    let (publisher, received) = (onward.clone(), message.clone());
+    tokio::spawn(async move { publisher.send(forward(&received)).await }).await??;
+
+    let (publisher, next) = (onward.clone(), copy(&message));
+    tokio::spawn(async move { publisher.send(next).await }.with_context(message.context())).await??;
+
+    let (next, context) = (copy(&message), message.context());
+    let sending = tokio::task::spawn_blocking(move || {
+        let _current = context.attach();
+        onward.send(next)
+    });
+    sending.await?.await?;
+    Ok(())
+}

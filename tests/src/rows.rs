@@ -1,0 +1,65 @@
+//! Ledgers of guarantee scenarios.
+
+use crate::Site;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use throughline_test::{Demands, Entry, Ledger, Meta, check};
+
+/// One run of one guarantee: its ledger goes where `THROUGHLINE_LEDGERS` says, to be judged from outside as well; else
+/// to a folder that goes away with the run.
+#[derive(Clone, Debug)]
+pub struct Run {
+    ledger: Ledger,
+    folder: Arc<Folder>,
+}
+
+#[derive(Debug)]
+struct Folder {
+    path: PathBuf,
+    keep: bool,
+}
+
+impl Run {
+    /// Begins a run.
+    pub fn begin<B: Site>(broker: &B, guarantee: &str, demands: Demands) -> Run {
+        let root = std::env::var_os("THROUGHLINE_LEDGERS");
+        let name = broker.fresh_name(&format!("{guarantee}-{}", B::NAME));
+        let folder = match &root {
+            Some(root) => Path::new(root).join(name),
+            None => scratch().join(name),
+        };
+        let tier = std::env::var("THROUGHLINE_TIER").ok().and_then(|tier| tier.parse().ok()).unwrap_or(1);
+        let meta =
+            Meta { guarantee: guarantee.to_owned(), broker: B::NAME.to_owned(), tier, started: 0, demands };
+        let ledger = Ledger::begin(&folder, &meta).unwrap();
+        Run { ledger, folder: Arc::new(Folder { path: folder, keep: root.is_some() }) }
+    }
+
+    /// Writes one line.
+    pub fn record(&self, entry: Entry<'_>) {
+        self.ledger.record(entry).unwrap();
+    }
+
+    /// Judges the run.
+    pub fn conclude(&self) {
+        let row = check(&self.folder.path).unwrap();
+        println!("{row}");
+        assert!(row.ok, "{row}");
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if !self.keep {
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+/// `target/tmp`: a test binary is in `target/<profile>/deps`.
+fn scratch() -> PathBuf {
+    let exe = std::env::current_exe().unwrap();
+    exe.ancestors().nth(3).unwrap_or(Path::new(".")).join("tmp")
+}

@@ -1,0 +1,14 @@
+//! The broker under test.
+
+use std::{collections::BTreeMap, future::Future};
+use throughline_test::conformance::Broker;
+
+/// A broker, and what is asked of it beside its adapter.
+pub trait Site: Broker {
+    /// Its name, as in a row of the guarantees.
+    const NAME: &'static str;
+
+    /// The next offset that would be delivered to this group after a restart, of each partition where it committed
+    /// anything.
+    fn committed(&self, topic: &str, group: &str) -> impl Future<Output = BTreeMap<i32, i64>> + Send;
+}

@@ -1,0 +1,97 @@
+//! Where a scenario plays: telemetry of its own, workers, and the spans that come of them.
+
+use crate::{LONG, Site, within};
+use opentelemetry_sdk::trace::InMemorySpanExporter;
+use std::fmt;
+use throughline::{Publisher, Runtime, Telemetry, TelemetryBuilder, Worker, WorkerHandle};
+use throughline_test::{Graph, conformance::Start};
+
+/// Telemetry whose spans are kept, and a runtime whose workers trace with it. Nothing of it is global, so that
+/// scenarios run side by side.
+pub struct Stage<'a, B> {
+    /// The broker.
+    pub broker: &'a B,
+    /// What publishers and workers trace with.
+    pub telemetry: Telemetry,
+    exporter: InMemorySpanExporter,
+    runtime: Option<Runtime>,
+}
+
+impl<'a, B: Site> Stage<'a, B> {
+    /// With telemetry as it is by default.
+    pub fn new(broker: &'a B) -> Self {
+        Stage::with(broker, |builder| builder)
+    }
+
+    /// With telemetry that was changed.
+    pub fn with(broker: &'a B, change: impl FnOnce(TelemetryBuilder) -> TelemetryBuilder) -> Self {
+        let exporter = InMemorySpanExporter::default();
+        let builder = Telemetry::builder("test").exporter(exporter.clone()).global(false);
+        Stage::of(broker, exporter, change(builder).build().unwrap())
+    }
+
+    /// With telemetry that was made elsewhere and exports there.
+    pub fn of(broker: &'a B, exporter: InMemorySpanExporter, telemetry: Telemetry) -> Self {
+        Stage { broker, telemetry, exporter, runtime: None }
+    }
+
+    /// A new topic.
+    pub async fn topic(&self, partitions: u32) -> String {
+        let name = self.broker.fresh_name("scenario");
+        within("a topic", self.broker.create_topic(&name, partitions)).await.unwrap();
+        name
+    }
+
+    /// A publisher to this topic.
+    pub fn publisher(&self, topic: &str) -> Publisher {
+        Publisher::with_telemetry(self.broker.sink(topic), &self.telemetry)
+    }
+
+    /// The one subscription that scenarios have to a topic, by the group of [`group`](Self::group).
+    pub fn subscription(&self, topic: &str) -> B::Subscription {
+        self.broker.subscription(topic, &Self::group(topic), Start::Earliest)
+    }
+
+    /// The name of that group.
+    pub fn group(topic: &str) -> String {
+        format!("{topic}-group")
+    }
+
+    /// Starts a worker.
+    pub fn spawn(&mut self, worker: Worker) -> WorkerHandle {
+        let telemetry = self.telemetry.clone();
+        let runtime = self.runtime.get_or_insert_with(|| Runtime::new(telemetry).unwrap().grace(LONG));
+        runtime.spawn(worker)
+    }
+
+    /// Gives the runtime away, to end it by hand.
+    pub fn runtime(&mut self) -> Runtime {
+        self.runtime.take().expect("a worker was spawned")
+    }
+
+    /// Drains what was spawned; workers that are spawned later run on a new runtime, as after a restart.
+    pub async fn drain(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            within("the drain", runtime.until(std::future::ready(()))).await.expect("a clean drain");
+        }
+    }
+
+    /// Drains, and gives all spans.
+    pub async fn end(mut self) -> Graph {
+        self.drain().await;
+        self.graph().await
+    }
+
+    /// All spans so far.
+    pub async fn graph(&self) -> Graph {
+        self.telemetry.flushed(LONG).await.unwrap();
+        assert_eq!(self.telemetry.dropped(), 0, "spans were dropped");
+        Graph::new(self.exporter.get_finished_spans().unwrap())
+    }
+}
+
+impl<B> fmt::Debug for Stage<'_, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stage").field("telemetry", &self.telemetry).finish_non_exhaustive()
+    }
+}

@@ -59,6 +59,8 @@ struct State {
     bytes: usize,
     bytes_of: Vec<usize>,
     blocked: Vec<bool>,
+    /// How many messages a partition held when it was blocked last.
+    blocked_at: Vec<usize>,
     /// Counts up at every change that a source may act on.
     version: u64,
     assignment: u64,
@@ -78,6 +80,7 @@ impl Demand {
                 bytes: 0,
                 bytes_of: Vec::new(),
                 blocked: Vec::new(),
+                blocked_at: Vec::new(),
                 version: 0,
                 assignment: 0,
                 wakers: Vec::new(),
@@ -203,13 +206,12 @@ impl State {
             let held = self.share.held(partition);
             let full =
                 !self.share.may_take(partition) || (several && self.bytes_of[at] >= self.capacity.bytes / 2);
-            // Free again only at half of what it was blocked at: a pause is dear for some clients.
-            let now = held > 0
-                && if self.blocked[at] {
-                    held * 2 > self.share.limit() / self.share.assigned().max(1) || full
-                } else {
-                    full
-                };
+            // Free again only at half of what it was blocked at: a pause is dear for some clients. Not below that,
+            // since what it holds may be stuck, and must not keep the rest of the partition away.
+            let now = held > 0 && (full || self.blocked[at] && held * 2 > self.blocked_at[at]);
+            if now && !self.blocked[at] {
+                self.blocked_at[at] = held;
+            }
             changed |= now != self.blocked[at];
             self.blocked[at] = now;
         }
@@ -225,6 +227,7 @@ impl DemandControl {
             if at >= state.bytes_of.len() {
                 state.bytes_of.resize(at + 1, 0);
                 state.blocked.resize(at + 1, false);
+                state.blocked_at.resize(at + 1, 0);
             }
             state.share.take(partition, messages);
             state.bytes += bytes;
@@ -385,6 +388,18 @@ mod tests {
         assert!(changed.now_or_never().is_some());
         control.release([(P0, 2, 2)]);
         assert!(!demand.blocked(P0));
+    }
+
+    #[test]
+    fn what_is_stuck_does_not_keep_the_rest_of_its_partition_away() {
+        let (control, demand) = Demand::new(Capacity { messages: 40, bytes: 1000 });
+        (0..4).for_each(|n| demand.assign(PartitionIndex(n)));
+        control.take(P0, 37, 37);
+        assert!(demand.blocked(P0));
+        control.release([(P0, 18, 18)]);
+        assert!(demand.blocked(P0), "not at each place that comes free");
+        control.release([(P0, 1, 1)]);
+        assert!(!demand.blocked(P0), "the eighteen that stay may be stuck for good");
     }
 
     #[test]

@@ -163,8 +163,10 @@ impl Template {
             System::PubSub => key::PUBSUB_ORDERING_KEY,
             System::Other => return,
         };
-        if let Some(text) = message_key.and_then(|bytes| std::str::from_utf8(bytes).ok()) {
-            attributes.push(KeyValue::new(name, cut(text).to_owned()));
+        // Binary keys may happen to be UTF-8: control characters tell them from text.
+        let text = message_key.and_then(|bytes| std::str::from_utf8(bytes).ok()).map(cut);
+        if let Some(text) = text.filter(|text| !text.contains(char::is_control)) {
+            attributes.push(KeyValue::new(name, text.to_owned()));
         }
         if tombstone && self.system == System::Kafka {
             attributes.push(KeyValue::new(key::KAFKA_TOMBSTONE, true));
@@ -265,7 +267,8 @@ mod tests {
         let pubsub = Template::new(None, "process", Some(Arc::new(Destination::new("gcp_pubsub", "t"))));
         assert_eq!(pubsub.builder(SpanKind::Consumer, Vec::new()).name, "subscribe t");
         pubsub.content(Some(b"\xff"), true, &mut attributes);
-        assert_eq!(value(&attributes, key::PUBSUB_ORDERING_KEY), None, "not UTF-8");
+        pubsub.content(Some(b"\0\0\0\0\x2a"), true, &mut attributes);
+        assert_eq!(value(&attributes, key::PUBSUB_ORDERING_KEY), None, "not UTF-8, and not text");
     }
 
     #[test]

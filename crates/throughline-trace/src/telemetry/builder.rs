@@ -14,7 +14,10 @@ use opentelemetry_sdk::{
         TracerProviderBuilder,
     },
 };
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicBool},
+};
 use throughline_core::Error;
 
 /// How many spans may wait for the exporter, unless it is said otherwise.
@@ -179,7 +182,9 @@ impl TelemetryBuilder {
             propagation.install();
             lazy::install(Some(spans.clone()));
         }
-        Ok(Telemetry(Some(Arc::new(Inner { provider, spans, relation, follow_links, propagation, gauge }))))
+        let ended = AtomicBool::new(false);
+        let inner = Inner { provider, spans, relation, follow_links, propagation, gauge, ended };
+        Ok(Telemetry(Some(Arc::new(inner))))
     }
 }
 

@@ -16,7 +16,15 @@ use opentelemetry_sdk::{
     error::{OTelSdkError, OTelSdkResult},
     trace::SdkTracerProvider,
 };
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use throughline_core::{Destination, Error, ErrorKind};
 
 /// A set-up of OpenTelemetry, or none. A clone is one reference count.
@@ -46,6 +54,8 @@ struct Inner {
     follow_links: bool,
     propagation: Propagation,
     gauge: Arc<Gauge>,
+    /// Set by `shutdown`: there is nothing to flush then, and the SDK would call it an error.
+    ended: AtomicBool,
 }
 
 impl Telemetry {
@@ -83,6 +93,7 @@ impl Telemetry {
             follow_links: false,
             propagation: Propagation::installed(),
             gauge: Gauge::none(),
+            ended: AtomicBool::new(false),
         })))
     }
 
@@ -145,12 +156,12 @@ impl Telemetry {
     }
 
     /// Exports what has ended, within this time. The work is done on a thread of its own, and this thread **blocks**:
-    /// in async code use [`flushed`](Self::flushed).
+    /// in async code use [`flushed`](Self::flushed). After a [`shutdown`](Self::shutdown) it does nothing.
     ///
     /// # Errors
     /// [`Timeout`](ErrorKind::Timeout), or what the exporter reports.
     pub fn flush(&self, within: Duration) -> Result<(), Error> {
-        let Some(provider) = self.provider() else { return Ok(()) };
+        let Some(provider) = self.provider().filter(|_| !self.has_ended()) else { return Ok(()) };
         outcome("flush", wait::blocking(within, move || provider.force_flush()))
     }
 
@@ -161,6 +172,9 @@ impl Telemetry {
     /// [`Timeout`](ErrorKind::Timeout), or what the exporter reports.
     pub fn shutdown(&self, within: Duration) -> Result<(), Error> {
         let Some(provider) = self.provider() else { return Ok(()) };
+        if let Some(inner) = &self.0 {
+            inner.ended.store(true, Ordering::Release);
+        }
         outcome("shutdown", wait::blocking(within, move || provider.shutdown_with_timeout(within)))
     }
 
@@ -187,6 +201,10 @@ impl Telemetry {
     pub fn finished(&self, within: Duration) -> impl Future<Output = Result<(), Error>> + Send + use<> {
         let this = self.clone();
         wait::off_thread(move || this.shutdown(within))
+    }
+
+    fn has_ended(&self) -> bool {
+        self.0.as_ref().is_some_and(|inner| inner.ended.load(Ordering::Acquire))
     }
 
     fn provider(&self) -> Option<SdkTracerProvider> {

@@ -59,8 +59,6 @@ struct State {
     bytes: usize,
     bytes_of: Vec<usize>,
     blocked: Vec<bool>,
-    /// How many messages a partition held when it was blocked last.
-    blocked_at: Vec<usize>,
     /// Counts up at every change that a source may act on.
     version: u64,
     assignment: u64,
@@ -80,7 +78,6 @@ impl Demand {
                 bytes: 0,
                 bytes_of: Vec::new(),
                 blocked: Vec::new(),
-                blocked_at: Vec::new(),
                 version: 0,
                 assignment: 0,
                 wakers: Vec::new(),
@@ -201,17 +198,15 @@ impl State {
     fn update_blocked(&mut self) -> bool {
         let mut changed = false;
         let several = self.share.assigned() > 1;
+        let enough = (self.share.limit() / self.share.assigned().max(1) / 2).max(1);
         for at in 0..self.bytes_of.len() {
             let partition = PartitionIndex(at as u32);
             let held = self.share.held(partition);
             let full =
                 !self.share.may_take(partition) || (several && self.bytes_of[at] >= self.capacity.bytes / 2);
-            // Free again only at half of what it was blocked at: a pause is dear for some clients. Not below that,
-            // since what it holds may be stuck, and must not keep the rest of the partition away.
-            let now = held > 0 && (full || self.blocked[at] && held * 2 > self.blocked_at[at]);
-            if now && !self.blocked[at] {
-                self.blocked_at[at] = held;
-            }
+            // Free again only when there is room for half an equal share: a pause is dear for some clients. The room
+            // counts, not what the partition holds: that may be stuck, and must not keep the rest of it away.
+            let now = held > 0 && (full || self.blocked[at] && self.share.room(partition) < enough);
             changed |= now != self.blocked[at];
             self.blocked[at] = now;
         }
@@ -227,7 +222,6 @@ impl DemandControl {
             if at >= state.bytes_of.len() {
                 state.bytes_of.resize(at + 1, 0);
                 state.blocked.resize(at + 1, false);
-                state.blocked_at.resize(at + 1, 0);
             }
             state.share.take(partition, messages);
             state.bytes += bytes;
@@ -396,10 +390,10 @@ mod tests {
         (0..4).for_each(|n| demand.assign(PartitionIndex(n)));
         control.take(P0, 37, 37);
         assert!(demand.blocked(P0));
-        control.release([(P0, 18, 18)]);
+        control.release([(P0, 4, 4)]);
         assert!(demand.blocked(P0), "not at each place that comes free");
         control.release([(P0, 1, 1)]);
-        assert!(!demand.blocked(P0), "the eighteen that stay may be stuck for good");
+        assert!(!demand.blocked(P0), "what stays may be stuck for good, and there is room beside it");
     }
 
     #[test]

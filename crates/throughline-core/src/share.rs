@@ -68,12 +68,19 @@ impl Share {
     /// Whether this partition may take one more.
     #[inline]
     pub fn may_take(&self, partition: PartitionIndex) -> bool {
+        self.room(partition) > 0
+    }
+
+    /// How many more this partition may take, if no other takes any meanwhile.
+    #[inline]
+    pub fn room(&self, partition: PartitionIndex) -> usize {
         let part = self.parts.get(partition.0 as usize).copied().unwrap_or_default();
+        let left = self.limit.saturating_sub(self.used);
         if self.limit < self.assigned {
-            return self.used < self.limit && part.held < (self.limit / 2).max(1);
+            return left.min((self.limit / 2).max(1).saturating_sub(part.held));
         }
         let others_idle = self.idle - usize::from(part.assigned && part.held == 0);
-        self.used + others_idle < self.limit
+        left.saturating_sub(others_idle)
     }
 
     /// Takes `n`, allowed or not: the caller asked [`may_take`](Self::may_take) or [`free`](Self::free) before.

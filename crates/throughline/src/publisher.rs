@@ -109,15 +109,17 @@ impl Publisher {
     ///
     /// They are handed to the client in order; what a retry inside the client may reorder, and what it may not, is the
     /// broker's rule.
-    pub async fn send_all<M>(&self, messages: M) -> Vec<Result<Receipt, BoxError>>
+    ///
+    /// # Cancel safety
+    /// As [`send`](Self::send), for each message.
+    pub fn send_all<M>(&self, messages: M) -> BoxFuture<'static, Vec<Result<Receipt, BoxError>>>
     where
         M: IntoIterator<Item = Message>,
-        M::IntoIter: Send,
     {
-        stream::iter(messages.into_iter().map(|message| self.send(message)))
-            .buffered(SEND_ALL_IN_FLIGHT)
-            .collect()
-            .await
+        // Taken here, like the context of each: a future that held the iterator could not be spawned where that
+        // borrows.
+        let sends: Vec<_> = messages.into_iter().map(|message| self.send(message)).collect();
+        Box::pin(stream::iter(sends).buffered(SEND_ALL_IN_FLIGHT).collect())
     }
 
     /// Waits until everything that was handed to the client is confirmed or has failed.

@@ -11,6 +11,7 @@ impl Poller {
     pub(crate) fn block(&mut self, held: Held) {
         let slot = &mut self.slots[held.slot];
         slot.paused = true;
+        slot.waits_since = None;
         let list = list([&*slot.partition]);
         self.held.push_front(held);
         self.report("pause", self.consumer.pause(&list));

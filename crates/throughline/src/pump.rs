@@ -57,17 +57,21 @@ pub(crate) async fn pump<Src: Source>(
         while !telemetry.intake_open() && !control.is_draining() {
             tokio::time::sleep(QUEUE_LOOK).await;
         }
-        let mut batch = source.receive().await?;
+        let batch = source.receive().await?;
         if batch.is_empty() {
             return Ok(());
         }
         control.counts.received.fetch_add(batch.len() as u64, Ordering::Relaxed);
         take_room(demand, &batch);
-        while batch.len() > PARCEL {
-            let rest = batch.split_off(PARCEL);
-            gate.deliver(Box::new(Batch { deliveries: std::mem::replace(&mut batch, rest), to: to.clone() }));
+        if batch.len() <= PARCEL {
+            gate.deliver(Box::new(Batch { deliveries: batch, to: to.clone() }));
+            continue;
         }
-        gate.deliver(Box::new(Batch { deliveries: batch, to: to.clone() }));
+        let mut rest = batch.into_iter();
+        while !rest.as_slice().is_empty() {
+            let deliveries = rest.by_ref().take(PARCEL).collect();
+            gate.deliver(Box::new(Batch { deliveries, to: to.clone() }));
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What is set once for a process, on a real Kafka.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says that it failed by a panic")]
+
 mod site;
 
 use throughline_test::conformance::{Broker, Start};

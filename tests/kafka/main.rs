@@ -1,5 +1,7 @@
 //! The conformance suite and every scenario on a real Kafka.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says that it failed by a panic")]
+
 mod a_killed_worker_loses_nothing;
 mod site;
 

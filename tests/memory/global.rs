@@ -1,5 +1,7 @@
 //! What is set once for a process, on the embedded broker.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says that it failed by a panic")]
+
 use throughline::memory::Memory;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

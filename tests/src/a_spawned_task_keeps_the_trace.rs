@@ -8,8 +8,8 @@ use opentelemetry::trace::FutureExt as _;
 use throughline::{BoxError, Message, Publisher, State, TraceContext, Worker, forward, handler_with};
 use throughline_test::Expect;
 
-/// A send's future that is spawned, a message that is forwarded from a task, a task and a thread that are given
-/// `Message::context()`: all four sends are below the process span.
+/// A send's future that is spawned and one of many sends, a message that is forwarded from a task, a task and a thread that are given
+/// `Message::context()`: all six sends are below the process span.
 pub async fn a_send_from_another_task_or_thread_stays_in_the_trace<B: Site>(broker: &B) {
     let mut stage = Stage::new(broker);
     let (first, second) = (stage.topic(1).await, stage.topic(1).await);
@@ -22,11 +22,11 @@ pub async fn a_send_from_another_task_or_thread_stays_in_the_trace<B: Site>(brok
         handler_with(told.clone(), note)
     }));
     stage.publisher(&first).send(Message::new("1")).await.unwrap();
-    inbox.take(4).await;
+    inbox.take(6).await;
     let graph = stage.end().await;
 
     // The forwarded one also links to where it came from.
-    let expect = Expect::new().spans(10).sends(5).process_spans(5).links(6).traces(6).components(1);
+    let expect = Expect::new().spans(14).sends(7).process_spans(7).links(8).traces(8).components(1);
     graph.check(&expect).unwrap();
     let process = named(&graph, &format!("process {first}"))[0];
     for send in named(&graph, &format!("send {second}")) {
@@ -36,6 +36,11 @@ pub async fn a_send_from_another_task_or_thread_stays_in_the_trace<B: Site>(brok
 
 async fn send_from_elsewhere(message: Message, State(onward): State<Publisher>) -> Result<(), BoxError> {
     tokio::spawn(onward.send(copy(&message))).await??;
+
+    let many = [&message, &message];
+    for receipt in tokio::spawn(onward.send_all(many.iter().map(|message| copy(message)))).await? {
+        receipt?;
+    }
 
     let (publisher, received) = (onward.clone(), message.clone());
     tokio::spawn(async move { publisher.send(forward(&received)).await }).await??;

@@ -45,7 +45,6 @@ impl Run {
     /// Judges the run.
     pub fn conclude(&self) {
         let row = check(&self.folder.path).unwrap();
-        println!("{row}");
         assert!(row.ok, "{row}");
     }
 }

@@ -91,10 +91,14 @@ pub(crate) fn hush_injected_panics() {
     HUSHED.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            let injected = info.payload_as_str().is_some_and(|text| text.contains("injected"));
+            let injected = text_of(info.payload()).is_some_and(|text| text.contains("injected"));
             if !injected {
                 before(info);
             }
         }));
     });
+}
+
+fn text_of(panic: &(dyn std::any::Any + Send)) -> Option<&str> {
+    panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str))
 }

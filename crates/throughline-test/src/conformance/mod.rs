@@ -4,8 +4,36 @@
 //! [`Demand`](throughline_core::Demand) of their own. Each is a `pub async fn` that panics with what it saw, so that
 //! one alone can be run; [`conformance!`](crate::conformance!) makes a test of each:
 //!
-//! ```ignore
-//! throughline_test::conformance!(MyBroker::start().await);
+//! ```
+//! use throughline_core::Error;
+//! use throughline_memory::{Memory, MemorySink, MemorySubscription};
+//! use throughline_test::conformance::{Broker, Features, Start};
+//!
+//! struct Embedded(Memory);
+//!
+//! impl Broker for Embedded {
+//!     type Subscription = MemorySubscription;
+//!     type Sink = MemorySink;
+//!
+//!     fn features(&self) -> Features {
+//!         Features { transactions: false, ..Features::ALL }
+//!     }
+//!     async fn create_topic(&self, name: &str, partitions: u32) -> Result<(), Error> {
+//!         self.0.create_topic(name, partitions)
+//!     }
+//!     fn subscription(&self, topic: &str, group: &str, start: Start) -> MemorySubscription {
+//!         let start = match start {
+//!             Start::Earliest => throughline_memory::Start::Earliest,
+//!             Start::Latest => throughline_memory::Start::Latest,
+//!         };
+//!         self.0.subscribe(topic).group(group).start(start)
+//!     }
+//!     fn sink(&self, topic: &str) -> MemorySink {
+//!         self.0.topic(topic)
+//!     }
+//! }
+//!
+//! throughline_test::conformance!(Embedded(Memory::new().retain(true)));
 //! ```
 //!
 //! What a broker cannot do it says in its [`Features`]; the case is then named on stderr and counted by

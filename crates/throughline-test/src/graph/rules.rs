@@ -117,7 +117,9 @@ impl<'a> Sends<'a> {
             }
             sends.at.extend(Place::all(&[&span.attributes]).into_iter().map(|place| (place, span)));
             if span.kind == Kind::Client {
-                sends.custom.extend(span.links.iter().map(|link| link.to));
+                // It may link to the process span that it sends from as well, which made no message.
+                let made = |id: &SpanRef| graph.get(*id).is_none_or(|to| to.kind != Kind::Consumer);
+                sends.custom.extend(span.links.iter().map(|link| link.to).filter(made));
             }
         }
         sends
@@ -126,9 +128,10 @@ impl<'a> Sends<'a> {
     /// What is wrong with taking `creation` for what made the message at `place`, and where it should point.
     fn fault(&self, graph: &Graph, creation: SpanRef, place: Option<&Place>) -> Option<(Fault, SpanRef)> {
         if let Some(send) = place.and_then(|place| self.at.get(place)) {
+            // A PRODUCER's own context is what it put in; a CLIENT links to what was in the message before.
             let own = match send.kind {
-                Kind::Client => send.links.iter().any(|link| link.to == creation),
-                _ => send.id == creation || send.links.iter().any(|link| link.to == creation),
+                Kind::Client => self.custom.contains(&creation) && links_to(send, creation),
+                _ => send.id == creation,
             };
             return (!own).then_some((Fault::WrongSend, send.id));
         }
@@ -138,6 +141,10 @@ impl<'a> Sends<'a> {
             || graph.external.contains(&creation);
         (!is_send).then_some((Fault::NotASend, creation))
     }
+}
+
+fn links_to(span: &SpanRecord, id: SpanRef) -> bool {
+    span.links.iter().any(|link| link.to == id)
 }
 
 /// Each later try is a child of the process span and linked to the try before it, and to nothing else.

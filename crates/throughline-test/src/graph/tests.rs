@@ -221,6 +221,23 @@ fn a_users_creation_context_stands_behind_a_client_send_span() {
 }
 
 #[test]
+fn a_dead_letter_keeps_its_creation_and_what_is_sent_on_does_not() {
+    let put_aside = |kind, reads| {
+        let mut spans = pipeline();
+        let mut send =
+            span(kind, id(2, 50), "send dead").at("dead", 0).with(names::OPERATION, "send").under(PROCESS);
+        send = send.link(SEND).link(PROCESS);
+        spans.extend([send, span(Kind::Consumer, id(6, 61), "process dead").at("dead", 0).link(reads)]);
+        let edges = Graph::new(spans).report(&Expect::new()).broken_edges;
+        edges.into_iter().map(|edge| edge.fault).collect::<Vec<_>>()
+    };
+    assert_eq!(put_aside(Kind::Client, SEND), []);
+    assert_eq!(put_aside(Kind::Client, PROCESS), [Fault::WrongSend]);
+    assert_eq!(put_aside(Kind::Producer, id(2, 50)), []);
+    assert_eq!(put_aside(Kind::Producer, SEND), [Fault::WrongSend]);
+}
+
+#[test]
 fn a_batch_has_one_span_and_a_link_for_each_message() {
     let sends = |n: u64| span(Kind::Producer, id(1, n), "send q").at("q", n).with(names::OPERATION, "send");
     let batch = |to: [u64; 2]| {

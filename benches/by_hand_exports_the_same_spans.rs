@@ -1,6 +1,8 @@
 //! The hand-written reference is fair only if it does the same: name, kind, attributes, links and relations of what
 //! it exports are held against ours.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says that it failed by a panic")]
+
 use opentelemetry::{
     KeyValue,
     trace::{SpanKind, TracerProvider},

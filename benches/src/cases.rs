@@ -23,7 +23,7 @@ use std::{
     future::{Future, pending},
     hint::black_box,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     task::{self, Poll},
@@ -140,8 +140,27 @@ impl Case {
             "layer" => traced(driven(sampled(), layer.layer(look()))?),
             "layer, unsampled" => driven(unsampled(), layer.follow_links(true).layer(look())),
             "layer, unsampled, sdk asked" => driven(unsampled(), layer.layer(look())),
-            "hand" => traced(hand(ByHand::new(tracer), false)?),
-            "hand full" => Ok(Case { spans: 2, ..traced(hand(ByHand::new(tracer), true)?)? }),
+            "hand" => traced(hand(move || ByHand::new(tracer.clone()), false)?),
+            // A new provider for each run here too, as in `full`.
+            "hand full" => {
+                let fresh = Arc::new(Mutex::new(None));
+                let used = fresh.clone();
+                let make = move || {
+                    let provider = self::provider(processor);
+                    let hand = ByHand::new(provider.tracer("bench"));
+                    if let Ok(mut fresh) = fresh.lock() {
+                        *fresh = Some(provider);
+                    }
+                    hand
+                };
+                let Case { mut run, .. } = hand(make, true)?;
+                let run = Box::new(move |n| {
+                    run(n)?;
+                    let provider = used.lock().ok().and_then(|mut used| used.take());
+                    provider.map_or(Ok(()), |provider| Ok(provider.shutdown()?))
+                });
+                Ok(Case { run, provider: None, spans: 2 })
+            }
             "full" => {
                 // A new one for each run, since a runtime shuts it down at its end.
                 let telemetry = move || Ok(Telemetry::from_provider(self::provider(processor)));
@@ -304,16 +323,16 @@ where
     Ok(Case { run: Box::new(run), provider: None, spans: 0 })
 }
 
-fn hand(hand: ByHand, publish: bool) -> Result<Case, BoxError> {
+fn hand(make: impl Fn() -> ByHand + 'static, publish: bool) -> Result<Case, BoxError> {
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    let (hand, mut sink) = (Arc::new(hand), NullSink::default());
+    let mut sink = NullSink::default();
     let from = source_of_all();
     // The same ring of messages as a replay where it is compared with one.
     let keyed = |n: u32| message(&from, Carried::Sampled).with_key(format!("customer-{n:04}"));
     let messages: Vec<_> =
         if publish { (0..1024).map(keyed).collect() } else { vec![message(&from, Carried::Sampled)] };
     let run = move |n: u64| {
-        let (hand, sink) = (&hand, &mut sink);
+        let (hand, sink) = (&make(), &mut sink);
         runtime.block_on(async {
             for message in messages.iter().cycle().take(usize::try_from(n).unwrap_or(usize::MAX)).cloned() {
                 if publish {
@@ -404,12 +423,15 @@ fn provider(processor: Processor) -> SdkTracerProvider {
     match processor {
         Processor::Noop => builder.with_span_processor(Noop).build(),
         Processor::Batch => {
-            let config = BatchConfigBuilder::default().with_max_queue_size(1 << 20).build();
+            let config = BatchConfigBuilder::default().with_max_queue_size(QUEUE).build();
             let batch = BatchSpanProcessor::builder(NoExporter).with_batch_config(config).build();
             builder.with_span_processor(batch).build()
         }
     }
 }
+
+/// More than the spans of one timed run, and no more: each place costs 360 bytes.
+const QUEUE: usize = 1 << 18;
 
 /// Spans that came out at the end.
 static ENDED: AtomicU64 = AtomicU64::new(0);

@@ -3,6 +3,8 @@
 //!
 //! `kafka_worker SERVERS TOPIC GROUP LEDGER [SPANS]`, until SIGTERM.
 
+#![allow(clippy::print_stderr, reason = "a command-line program")]
+
 use opentelemetry_sdk::trace::SimpleSpanProcessor;
 use std::{process::ExitCode, time::Duration};
 use throughline::{

@@ -1,6 +1,8 @@
 //! G5: worker processes are killed with SIGKILL on the way and started again; nothing is lost, duplicates are bounded,
 //! and no edge of the surviving spans is broken.
 
+#![allow(clippy::print_stdout, reason = "the rows are shown")]
+
 use opentelemetry_sdk::trace::InMemorySpanExporter;
 use std::{
     path::PathBuf,

@@ -111,12 +111,15 @@ fn bench_names(workspace: &Workspace) -> Outcome<Vec<String>> {
     Ok(targets.into_iter().filter(|target| target.kind.contains("bench")).map(|target| target.name).collect())
 }
 
-/// Every row of every file, in the order of their ids.
+/// Every row of every `.json` file, in the order of their ids. A bench may keep other files beside them.
 fn read(folder: &Path) -> Outcome<Vec<Row>> {
     let doing = || format!("read {}", folder.display());
     let mut rows = Vec::new();
     for entry in fs::read_dir(folder).while_doing(doing())? {
         let path = entry.while_doing(doing())?.path();
+        if path.extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
         let text = fs::read_to_string(&path).while_doing(format!("read {}", path.display()))?;
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
             let row: Row =

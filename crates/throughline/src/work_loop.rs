@@ -151,12 +151,12 @@ where
         self.follow_source(cx);
         let draining = control.is_draining();
         if draining {
-            self.give_back_the_rest();
+            self.give_back(|_| true);
         }
         let worked = self.work(cx, draining);
         if draining {
             // What failed meanwhile holds its lane, so that nothing overtakes it, and is given back with it.
-            self.give_back_the_rest();
+            self.give_back(|_| true);
         }
         self.report();
         worked?;
@@ -197,12 +197,12 @@ where
         if let Some(assigned) = assigned {
             for &gone in self.assigned.iter().filter(|p| !assigned.contains(p)) {
                 self.permits.unassign(gone);
-                if let Some(started) = self.started.get_mut(gone.0 as usize) {
+            }
+            for &new in assigned.iter().filter(|p| !self.assigned.contains(p)) {
+                self.permits.assign(new);
+                if let Some(started) = self.started.get_mut(new.0 as usize) {
                     *started = -1;
                 }
-            }
-            for &new in &assigned {
-                self.permits.assign(new);
             }
             let (permits, partitions) = (self.permits.limit(), assigned.len());
             if permits < partitions && assigned.len() > self.assigned.len() {
@@ -214,36 +214,25 @@ where
             }
             let before = std::mem::replace(&mut self.assigned, assigned);
             let now = self.assigned.clone();
-            // What waits of a partition that is leaving is not started any more.
-            self.give_back(|p| !before.contains(&p) || now.contains(&p));
+            self.give_back(|p| before.contains(&p) && !now.contains(&p));
         }
         if lease_lost {
             self.drop_lost();
         }
     }
 
-    /// Drops what waits of the partitions that `keep` says no to: it comes again, to us or to somebody else.
-    fn give_back(&mut self, keep: impl Fn(PartitionIndex) -> bool) {
-        if self.lanes.waiting() > 0 {
-            let released = &mut self.released;
-            self.lanes.retain(
-                |item, _| keep(item.delivery.partition),
-                |item| add(released, item.delivery.partition, item.size),
-            );
-        }
-    }
-
-    /// Gives back what waits at a drain, but for what a log would have to deliver twice: a message that waits in its
-    /// lane below one of its partition that was started holds the commit, so it is handled too. What is parked, or
-    /// waits behind that, is not.
-    fn give_back_the_rest(&mut self) {
+    /// Gives back what waits of these partitions, but for what a log would have to deliver twice: a message that waits
+    /// in its lane below one of its partition that was started holds the commit, so it is handled too. What is parked,
+    /// or waits behind that, is not.
+    fn give_back(&mut self, leaving: impl Fn(PartitionIndex) -> bool) {
         if self.lanes.waiting() > 0 {
             let (released, started) = (&mut self.released, &self.started);
             self.lanes.retain(
                 |Item { delivery, .. }, parked| {
                     let offset = delivery.message.origin().and_then(|origin| origin.offset);
                     let highest = started.get(delivery.partition.0 as usize);
-                    !parked && offset.zip(highest).is_some_and(|(offset, highest)| offset < *highest)
+                    let below = offset.zip(highest).is_some_and(|(offset, highest)| offset < *highest);
+                    !leaving(delivery.partition) || (below && !parked)
                 },
                 |item| add(released, item.delivery.partition, item.size),
             );
@@ -273,7 +262,8 @@ where
 
     fn cancel_all(&mut self) {
         self.cancel(|_| true);
-        self.give_back(|_| false);
+        let released = &mut self.released;
+        self.lanes.retain(|_, _| false, |item| add(released, item.delivery.partition, item.size));
         self.report();
     }
 

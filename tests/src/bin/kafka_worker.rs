@@ -1,7 +1,8 @@
 //! A worker process to be killed: handles what it is given, writes each message into a ledger, and exports its spans to
 //! a file.
 //!
-//! `kafka_worker SERVERS TOPIC GROUP LEDGER [SPANS]`, until SIGTERM.
+//! `kafka_worker SERVERS TOPIC GROUP LEDGER [SPANS]`, until SIGTERM. With HANDLER_MS set, a handler takes up to so many
+//! milliseconds.
 
 #![allow(clippy::print_stderr, reason = "a command-line program")]
 
@@ -44,17 +45,21 @@ async fn run() -> Result<(), BoxError> {
         .group(group.clone())
         .topic(topic.clone())
         .commit_interval(Duration::from_millis(200));
-    let stack = move || handler_with(ledger.clone(), handle);
+    let longest = std::env::var("HANDLER_MS").ok().and_then(|ms| ms.parse().ok()).unwrap_or(0);
+    let stack = move || handler_with((ledger.clone(), longest), handle);
     let mut runtime = Runtime::new(telemetry)?;
     runtime.spawn(Worker::new("worker", subscription, stack).in_flight(64));
     runtime.until(shutdown_signal()).await?;
     Ok(())
 }
 
-async fn handle(message: Message, State(ledger): State<Ledger>) -> Result<(), BoxError> {
+async fn handle(message: Message, State((ledger, longest)): State<(Ledger, u64)>) -> Result<(), BoxError> {
     let id = std::str::from_utf8(message.payload())?.parse()?;
     // Lets others run in between, as any handler that does something would.
-    tokio::task::yield_now().await;
+    match longest {
+        0 => tokio::task::yield_now().await,
+        ms => tokio::time::sleep(Duration::from_millis(fastrand::u64(0..=ms))).await,
+    }
     ledger.record(Entry::new(Ev::Finished, id))?;
     Ok(())
 }

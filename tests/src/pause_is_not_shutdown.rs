@@ -1,8 +1,9 @@
 //! FC-49: a pause is a pause.
 
 use crate::{
-    Inbox, Site, Stage, within,
+    Inbox, Site, Stage,
     steps::{note, text},
+    until, within,
 };
 use std::{
     sync::{
@@ -40,7 +41,7 @@ pub async fn an_idle_worker_is_paused_and_resumes<B: Site>(broker: &B) {
     handle.resume();
     inbox.next().await;
     assert!(since.elapsed() < SOON, "{:?} after the resume", since.elapsed());
-    assert_eq!(handle.status().state, WorkerState::Running);
+    reached(&handle, WorkerState::Running).await;
     stop.send(()).unwrap();
     within("the end", running).await.unwrap().unwrap();
     stage.end().await.check(&Expect::new().spans(2).sends(1).process_spans(1).components(1)).unwrap();
@@ -59,12 +60,12 @@ pub async fn a_running_handler_keeps_its_message_while_paused<B: Site>(broker: &
     handle.pause();
     reached(&handle, WorkerState::Paused).await;
     publisher.send(Message::new("2")).await.unwrap();
-    assert_eq!(handle.status().in_flight, 1);
+    until("it still runs", || handle.status().in_flight == 1).await;
     gate.open();
     let first = inbox.next().await;
     assert_eq!(text(&first), "1");
     assert!(!first.lease().is_lost());
-    crate::until("it is acknowledged", || handle.status().counts.acked == 1).await;
+    until("it is acknowledged", || handle.status().counts.acked == 1).await;
     assert!(inbox.is_empty(), "the second is not begun");
     let since = Instant::now();
     handle.resume();

@@ -174,7 +174,7 @@ impl Demand {
         self.0.any_blocked.store(state.blocked.contains(&true), Ordering::Release);
         self.0.stopping.store(state.phase == Phase::Stopping, Ordering::Release);
         // More room matters to a source that had none or little; it need not be told of each message.
-        let more_room = free > before && before < state.capacity.messages / 2;
+        let more_room = free > before && before < state.capacity.messages.div_ceil(2);
         if more_room || blocked_changed || state.phase != phase {
             state.version += 1;
             let wakers = std::mem::take(&mut state.wakers);
@@ -360,6 +360,15 @@ mod tests {
         control.release([(P0, 1, 80), (P0, 3, 30)]);
         assert_eq!((demand.free(), control.held()), (4, (0, 0)));
         assert!(changed.now_or_never().is_some(), "a source that had no room is told of it");
+    }
+
+    #[test]
+    fn a_source_of_a_worker_that_takes_one_at_a_time_is_told_of_room() {
+        let (control, demand) = Demand::new(Capacity { messages: 1, bytes: 100 });
+        control.take(P0, 1, 1);
+        let changed = demand.changed();
+        control.release([(P0, 1, 1)]);
+        assert!(changed.now_or_never().is_some());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::{
     actor::{Plane, Recipe, Replica},
     shutdown::{Missed, ShutdownError, Step},
-    status::{Status, WorkerState},
+    status::{Report, Status, WorkerState},
     worker::Worker,
 };
 use futures_util::{
@@ -59,22 +59,6 @@ pub struct Runtime {
     own: Option<tokio::runtime::Runtime>,
     workers: Vec<WorkerHandle>,
     grace: Duration,
-}
-
-/// What a worker actor last said.
-#[derive(Clone, Debug)]
-pub(crate) struct Report {
-    pub(crate) state: WorkerState,
-    pub(crate) restarts: u32,
-    pub(crate) frozen: bool,
-    pub(crate) error: Option<String>,
-    pub(crate) missed: Option<Arc<Missed>>,
-}
-
-impl Default for Report {
-    fn default() -> Self {
-        Report { state: WorkerState::Starting, restarts: 0, frozen: false, error: None, missed: None }
-    }
 }
 
 /// The way to a worker that runs. Stays valid however often the worker is restarted, and after it ended.

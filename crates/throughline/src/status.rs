@@ -1,6 +1,7 @@
 //! What a worker says of itself.
 
-use crate::runtime::Report;
+use crate::shutdown::Missed;
+use std::sync::Arc;
 use throughline_core::ByteString;
 
 /// What a worker is doing.
@@ -153,5 +154,21 @@ impl std::fmt::Display for Blocked {
         write!(f, "{}", self.destination)?;
         self.partition.map_or(Ok(()), |partition| write!(f, "/{partition}"))?;
         self.offset.map_or(Ok(()), |offset| write!(f, "/{offset}"))
+    }
+}
+
+/// What a worker actor last said.
+#[derive(Clone, Debug)]
+pub(crate) struct Report {
+    pub(crate) state: WorkerState,
+    pub(crate) restarts: u32,
+    pub(crate) frozen: bool,
+    pub(crate) error: Option<String>,
+    pub(crate) missed: Option<Arc<Missed>>,
+}
+
+impl Default for Report {
+    fn default() -> Self {
+        Report { state: WorkerState::Starting, restarts: 0, frozen: false, error: None, missed: None }
     }
 }

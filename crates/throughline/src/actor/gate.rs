@@ -8,9 +8,8 @@ use crate::{
     incarnation::{Exit, Surroundings},
     middleware::Panicked,
     pump::{Gate, Parcel},
-    runtime::Report,
     shutdown::{Missed, Step},
-    status::WorkerState,
+    status::{Report, WorkerState},
     worker::{Live, Restarts},
 };
 use actix::prelude::*;

@@ -8,8 +8,7 @@
 use super::gate::{Drain, Pause, Start, WorkerActor};
 use crate::{
     control::Control,
-    runtime::Report,
-    status::Status,
+    status::{Report, Status},
     worker::{Live, Restarts},
 };
 use actix::prelude::*;

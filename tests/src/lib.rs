@@ -62,7 +62,9 @@ all! {
         failing_messages_without_an_order_stop_no_good_one;
     a_poison_message_is_parked: two_bad_messages_among_a_thousand_are_set_aside;
     a_refused_dead_letter_holds_the_message: nothing_is_acknowledged_before_the_dead_letter_is_accepted;
-    a_spawned_task_keeps_the_trace: a_send_from_another_task_or_thread_stays_in_the_trace;
+    a_spawned_task_keeps_the_trace:
+        a_send_from_another_task_or_thread_stays_in_the_trace
+        layers_that_change_the_task_cut_nothing;
     a_users_actor_keeps_the_trace: a_send_inside_an_actor_is_below_the_message;
     a_users_buffer_keeps_the_trace: buffers_around_handler_and_publisher_cut_nothing;
     an_undecodable_payload_goes_the_failure_way:

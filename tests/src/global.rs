@@ -6,22 +6,14 @@ use crate::{
     within,
 };
 use opentelemetry_sdk::trace::InMemorySpanExporter;
-use throughline::{
-    Endpoint, Error, Message, Publisher, Receipt, Runtime, Subscription, Telemetry, Worker, handler_with,
-};
+use throughline::{Endpoint, Message, Publisher, Runtime, Subscription, Telemetry, Worker, handler_with};
 use throughline_test::{Expect, Graph};
-use tower::Service;
 
 /// Both publishers are built, and one has sent, before the telemetry is there and global: what they send afterwards is
 /// traced, from the first message on.
 pub async fn a_publisher_built_before_the_telemetry<K, S>(sinks: [K; 2], subscriptions: [S; 2])
 where
-    K: Service<Message, Response = Receipt, Error = Error, Future: Send>
-        + Endpoint
-        + Clone
-        + Send
-        + Sync
-        + 'static,
+    K: Endpoint,
     S: Subscription,
 {
     let [first, second] = sinks.map(Publisher::new);

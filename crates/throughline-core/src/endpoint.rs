@@ -1,14 +1,17 @@
 //! The sending side: a sink is a Tower service; an endpoint is a sink that knows its name.
 
-use crate::{Destination, Error};
+use crate::{Destination, Error, Message};
 use bytestring::ByteString;
 use std::{future::Future, sync::Arc};
+use tower_service::Service;
 
 /// A sink that can say where it sends to.
 ///
-/// The sending itself is `tower_service::Service<Message, Response = Receipt>`: an adapter implements both on one
-/// cloneable type, and a publisher needs nothing else.
-pub trait Endpoint {
+/// The sending itself is the Tower service that it is: an adapter implements both on one cloneable type, and a publisher
+/// needs nothing else.
+pub trait Endpoint:
+    Service<Message, Response = Receipt, Error = Error, Future: Send> + Clone + Send + Sync + 'static
+{
     /// Where it sends to; the same `Arc` each time.
     fn destination(&self) -> Arc<Destination>;
 

@@ -1,5 +1,6 @@
 //! A sink that is chosen at run time.
 
+use crate::flush::{self, Flush};
 use futures_util::future::BoxFuture;
 use std::{
     fmt,
@@ -9,8 +10,6 @@ use std::{
 use throughline_core::{Destination, Endpoint, Error, Message, Receipt};
 use tower::util::BoxCloneSyncService;
 use tower_service::Service;
-
-type Flush = Arc<dyn Fn() -> BoxFuture<'static, Result<(), Error>> + Send + Sync>;
 
 /// Any endpoint; its subscription counterpart is [`BoxSubscription`](crate::BoxSubscription). Costs an allocation a
 /// send for the service's clone, and one for its future.
@@ -23,16 +22,8 @@ pub struct BoxSink {
 
 impl BoxSink {
     /// Hides the type.
-    pub fn new<K>(endpoint: K) -> Self
-    where
-        K: Service<Message, Response = Receipt, Error = Error> + Endpoint + Clone + Send + Sync + 'static,
-        K::Future: Send,
-    {
-        let (destination, flushed) = (endpoint.destination(), endpoint.clone());
-        let flush: Flush = Arc::new(move || {
-            let endpoint = flushed.clone();
-            Box::pin(async move { endpoint.flush().await })
-        });
+    pub fn new<K: Endpoint>(endpoint: K) -> Self {
+        let (destination, flush) = (endpoint.destination(), flush::of(endpoint.clone()));
         BoxSink { service: BoxCloneSyncService::new(endpoint), destination, flush }
     }
 }

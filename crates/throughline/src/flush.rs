@@ -19,19 +19,26 @@ static PUBLISHERS: Mutex<Vec<Weak<Sends>>> = Mutex::new(Vec::new());
 pub(crate) struct Sends {
     open: AtomicUsize,
     closed: Notify,
-    flush: Box<dyn Fn() -> BoxFuture<'static, Result<(), Error>> + Send + Sync>,
+    flush: Flush,
 }
+
+/// The flush of an endpoint whose type is hidden.
+pub(crate) type Flush = Arc<dyn Fn() -> BoxFuture<'static, Result<(), Error>> + Send + Sync>;
 
 /// One send, from its first poll until it is answered or dropped.
 pub(crate) struct Open<'a>(&'a Sends);
 
-/// Counts the sends to this endpoint.
-pub(crate) fn register<K: Endpoint + Clone + Send + Sync + 'static>(endpoint: K) -> Arc<Sends> {
-    let flush = Box::new(move || -> BoxFuture<'static, _> {
+/// Hides the endpoint's type.
+pub(crate) fn of<K: Endpoint>(endpoint: K) -> Flush {
+    Arc::new(move || {
         let endpoint = endpoint.clone();
         Box::pin(async move { endpoint.flush().await })
-    });
-    let sends = Arc::new(Sends { open: AtomicUsize::new(0), closed: Notify::new(), flush });
+    })
+}
+
+/// Counts the sends to this endpoint.
+pub(crate) fn register<K: Endpoint>(endpoint: K) -> Arc<Sends> {
+    let sends = Arc::new(Sends { open: AtomicUsize::new(0), closed: Notify::new(), flush: of(endpoint) });
     let mut publishers = PUBLISHERS.lock().unwrap_or_else(PoisonError::into_inner);
     publishers.retain(|known| known.strong_count() > 0);
     publishers.push(Arc::downgrade(&sends));

@@ -6,7 +6,7 @@ use crate::{
     middleware::{Answering, Panicked},
     pump::{Gate, pump},
     shutdown::{Missed, Step, before_deadline},
-    stack,
+    stack::{self, Stack},
     work_loop::{Settings, WorkLoop},
 };
 use futures_util::{
@@ -14,13 +14,12 @@ use futures_util::{
     future::{Either, select},
 };
 use std::{
-    fmt,
     panic::AssertUnwindSafe,
     pin::pin,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
-use throughline_core::{BoxError, Demand, DemandControl, IntoSettlement, Message, Source, Subscription};
+use throughline_core::{BoxError, Demand, DemandControl, Source, Subscription};
 use throughline_trace::{Telemetry, TracingLayer};
 use tokio::{
     runtime::Handle,
@@ -28,7 +27,6 @@ use tokio::{
     task::unconstrained,
     time::{sleep_until, timeout_at},
 };
-use tower_service::Service;
 
 /// How long an end may take that nobody asked for.
 const OWN_GRACE: Duration = Duration::from_secs(10);
@@ -64,10 +62,7 @@ pub(crate) async fn live<Sub, F, S>(
 where
     Sub: Subscription,
     F: Fn() -> S + Send + Sync + 'static,
-    S: Service<Message> + Send + 'static,
-    S::Response: IntoSettlement + 'static,
-    S::Error: Into<BoxError> + 'static,
-    S::Future: Send + 'static,
+    S: Stack,
 {
     let Surroundings { control, gate, tracing, telemetry, data, connected } = around;
     let (room, demand) = Demand::new(subscription.capacity(settings.in_flight));
@@ -189,11 +184,5 @@ impl Drop for CancelOnDrop {
         if let Some(control) = &self.0 {
             control.cancel();
         }
-    }
-}
-
-impl fmt::Debug for Surroundings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Surroundings")
     }
 }

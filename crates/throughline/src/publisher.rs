@@ -45,30 +45,18 @@ const SEND_ALL_IN_FLIGHT: usize = 1024;
 
 impl Publisher {
     /// Sends to this endpoint.
-    pub fn new<K>(endpoint: K) -> Self
-    where
-        K: Service<Message, Response = Receipt, Error = Error> + Endpoint + Clone + Send + Sync + 'static,
-        K::Future: Send,
-    {
+    pub fn new<K: Endpoint>(endpoint: K) -> Self {
         let mirror = MirrorLayer::new(endpoint.destination());
         Self::build(mirror, endpoint)
     }
 
     /// Sends to this endpoint with this telemetry in place of the process's own.
-    pub fn with_telemetry<K>(endpoint: K, telemetry: &Telemetry) -> Self
-    where
-        K: Service<Message, Response = Receipt, Error = Error> + Endpoint + Clone + Send + Sync + 'static,
-        K::Future: Send,
-    {
+    pub fn with_telemetry<K: Endpoint>(endpoint: K, telemetry: &Telemetry) -> Self {
         let mirror = telemetry.mirror_layer(endpoint.destination());
         Self::build(mirror, endpoint)
     }
 
-    fn build<K>(mirror: MirrorLayer, endpoint: K) -> Self
-    where
-        K: Service<Message, Response = Receipt, Error = Error> + Endpoint + Clone + Send + Sync + 'static,
-        K::Future: Send,
-    {
+    fn build<K: Endpoint>(mirror: MirrorLayer, endpoint: K) -> Self {
         let sends = flush::register(endpoint.clone());
         Publisher { stack: Arc::new(Cloned(mirror.layer(endpoint))), sends, layered: false }
     }

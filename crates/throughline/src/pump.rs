@@ -2,7 +2,6 @@
 
 use crate::control::Control;
 use std::{
-    fmt,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -80,11 +79,5 @@ fn take_room<Z>(demand: &DemandControl, batch: &[Delivery<Z>]) {
     for run in batch.chunk_by(|a, b| a.partition == b.partition) {
         let bytes = run.iter().map(|delivery| delivery.message.size()).sum();
         demand.take(run.first().map_or(PartitionIndex(0), |delivery| delivery.partition), run.len(), bytes);
-    }
-}
-
-impl fmt::Debug for dyn Gate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Gate")
     }
 }

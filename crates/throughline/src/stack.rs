@@ -6,6 +6,28 @@ use throughline_core::{BoxError, Delivery, IntoSettlement, Message, Settler};
 use throughline_trace::TracingLayer;
 use tower::{Service, ServiceBuilder, layer::layer_fn};
 
+/// What a user's stack has to be, said once for the worker's own functions. `Worker::new` says it in full, so that a
+/// mistake gets the compiler's own reason.
+pub(crate) trait Stack:
+    Service<
+        Message,
+        Response: IntoSettlement + 'static,
+        Error: Into<BoxError> + 'static,
+        Future: Send + 'static,
+    > + Send
+    + 'static
+{
+}
+
+impl<S> Stack for S
+where
+    S: Service<Message> + Send + 'static,
+    S::Response: IntoSettlement + 'static,
+    S::Error: Into<BoxError> + 'static,
+    S::Future: Send + 'static,
+{
+}
+
 /// What the worker puts around the user's stack.
 pub(crate) fn around<S, Z>(
     tracing: TracingLayer,
@@ -14,10 +36,7 @@ pub(crate) fn around<S, Z>(
 ) -> impl Service<Delivery<Z>, Response = Outcome<Z>, Error = BoxError, Future: Send + 'static> + Send
 where
     Z: Settler,
-    S: Service<Message> + Send,
-    S::Response: IntoSettlement + 'static,
-    S::Error: Into<BoxError> + 'static,
-    S::Future: Send + 'static,
+    S: Stack,
 {
     ServiceBuilder::new()
         // 5 trace: outermost, so that settling and the dead letter are inside the message's context.

@@ -195,8 +195,9 @@ where
     fn follow_source(&mut self, cx: &Context<'_>) {
         let (lease_lost, assigned) = self.demand.poll_source(cx.waker(), &mut self.seen);
         if let Some(assigned) = assigned {
-            for &gone in self.assigned.iter().filter(|p| !assigned.contains(p)) {
-                self.permits.unassign(gone);
+            let gone: Vec<_> = self.assigned.iter().copied().filter(|p| !assigned.contains(p)).collect();
+            for &partition in &gone {
+                self.permits.unassign(partition);
             }
             for &new in assigned.iter().filter(|p| !self.assigned.contains(p)) {
                 self.permits.assign(new);
@@ -212,9 +213,8 @@ where
                     "fewer handlers than partitions may run: some wait for others; raise `in_flight`"
                 );
             }
-            let before = std::mem::replace(&mut self.assigned, assigned);
-            let now = self.assigned.clone();
-            self.give_back(|p| before.contains(&p) && !now.contains(&p));
+            self.assigned = assigned;
+            self.give_back(|partition| gone.contains(&partition));
         }
         if lease_lost {
             self.drop_lost();
@@ -392,7 +392,7 @@ where
             if let Some(at) = &blocked {
                 tracing::warn!(
                     %at,
-                    "a rejected message is held, since the worker has no dead letters; give it some, or discard"
+                    "a rejected message is held: the worker has no dead letters (give it some, or discard), or they did not take it"
                 );
             }
             self.control.set_blocked(blocked);

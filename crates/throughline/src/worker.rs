@@ -8,7 +8,7 @@ use crate::{
 };
 use futures_util::future::BoxFuture;
 use std::{fmt, sync::Arc, time::Duration};
-use throughline_core::{BoxError, IntoSettlement, Message, Subscription};
+use throughline_core::{BoxError, IntoSettlement, Message, Redelivery, Subscription};
 use throughline_trace::Relation;
 use tower_service::Service;
 
@@ -72,6 +72,7 @@ pub struct Worker {
     pub(crate) restarts: Restarts,
     pub(crate) relation: Option<Relation>,
     settings: Settings,
+    redelivery: Redelivery,
     redelay: Redelay,
     dead_letter: Option<DeadLetter>,
     on_reject: OnReject,
@@ -94,7 +95,7 @@ impl Worker {
     {
         let redelivery = subscription.redelivery();
         let make = Box::new(move |settings: Settings, answering: Answering| -> Live {
-            let answering = Arc::new(Answering { redelivery, ..answering });
+            let answering = Arc::new(answering);
             let (subscription, factory) = (Arc::new(subscription), Arc::new(stack));
             Arc::new(move |around| {
                 let life = live(subscription.clone(), factory.clone(), answering.clone(), settings, around);
@@ -111,6 +112,7 @@ impl Worker {
                 ordering: Ordering::default(),
                 on_lease_lost: OnLeaseLost::default(),
             },
+            redelivery,
             redelay: Redelay::default(),
             dead_letter: None,
             on_reject: OnReject::default(),
@@ -175,8 +177,7 @@ impl Worker {
 
     pub(crate) fn into_live(self) -> Live {
         let answering = Answering {
-            // Overridden by what the subscription says.
-            redelivery: throughline_core::Redelivery::Worker,
+            redelivery: self.redelivery,
             redelay: self.redelay,
             dead_letter: self.dead_letter,
             on_reject: self.on_reject,

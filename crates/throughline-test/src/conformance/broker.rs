@@ -5,8 +5,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
-use throughline_core::{Endpoint, Error, Message, Receipt, Subscription};
-use tower_service::Service;
+use throughline_core::{Endpoint, Error, Subscription};
 
 /// Where a group begins that has committed nothing yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,12 +21,7 @@ pub trait Broker: Send + Sync + 'static {
     /// The adapter's subscription.
     type Subscription: Subscription;
     /// The adapter's sink.
-    type Sink: Service<Message, Response = Receipt, Error = Error, Future: Send>
-        + Endpoint
-        + Clone
-        + Send
-        + Sync
-        + 'static;
+    type Sink: Endpoint;
 
     /// What it can do.
     fn features(&self) -> Features;

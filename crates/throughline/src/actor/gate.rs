@@ -6,7 +6,7 @@
 use crate::{
     control::Control,
     incarnation::{Exit, Surroundings},
-    middleware::Panicked,
+    middleware::{Panicked, doubled},
     pump::{Gate, Parcel},
     shutdown::{Missed, Step},
     status::{Report, WorkerState},
@@ -14,7 +14,6 @@ use crate::{
 };
 use actix::prelude::*;
 use std::{
-    panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -114,8 +113,7 @@ impl WorkerActor {
             tracing::error!(worker = %self.name, restarts = self.restarts, %error, "the worker gave up");
             return self.end(WorkerState::Failed, None, context);
         }
-        let doubled = self.restart.first.saturating_mul(1 << self.restarts.min(20));
-        let wait = crate::middleware::jitter(doubled.min(self.restart.longest));
+        let wait = doubled(self.restart.first, self.restart.longest, self.restarts);
         self.restarts += 1;
         tracing::warn!(worker = %self.name, ?wait, %error, "the worker failed and will start again");
         self.set(WorkerState::BackingOff);
@@ -257,12 +255,10 @@ impl Drop for WorkerActor {
     fn drop(&mut self) {
         // However the actor ends, nothing runs on without it, and the handle tells.
         let ended = matches!(self.state(), WorkerState::Stopped { .. } | WorkerState::Failed);
-        let _ = std::panic::catch_unwind(AssertUnwindSafe(|| {
-            self.control.cancel();
-            if !ended {
-                self.set(WorkerState::Failed);
-            }
-        }));
+        self.control.cancel();
+        if !ended {
+            self.set(WorkerState::Failed);
+        }
     }
 }
 

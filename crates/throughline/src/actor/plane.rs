@@ -142,12 +142,6 @@ impl Handler<Adopt> for Root {
     }
 }
 
-impl fmt::Debug for Plane {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Plane")
-    }
-}
-
 impl fmt::Debug for Replica {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Replica").field("control", &self.control).finish()

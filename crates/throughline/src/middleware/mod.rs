@@ -10,7 +10,7 @@ mod share;
 pub use catch_panic::{CatchPanic, CatchPanicFuture, CatchPanicLayer, Panicked};
 pub use dead_letter::{DeadLetter, OnReject, fields};
 pub use from_fn::{FromFn, FromFnLayer, Next, from_fn};
-pub(crate) use retry::jitter;
+pub(crate) use retry::doubled;
 pub use retry::{Backoff, RetryLayer};
 pub(crate) use settle::{Answering, ByOutcome, Failed, Held, Outcome, Settle, answer};
 pub use settle::{Redelay, error_type};

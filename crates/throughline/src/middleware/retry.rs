@@ -83,7 +83,12 @@ impl<Res, E: 'static> Policy<Message, Res, E> for Backoff {
     }
 }
 
+/// `first`, doubled so many times, at most `longest`; give or take a quarter.
+pub(crate) fn doubled(first: Duration, longest: Duration, times: u32) -> Duration {
+    jitter(first.saturating_mul(1 << times.min(20)).min(longest))
+}
+
 /// Give or take a quarter, so that what failed together does not come again together.
-pub(crate) fn jitter(wait: Duration) -> Duration {
+fn jitter(wait: Duration) -> Duration {
     wait.mul_f64(0.75 + fastrand::f64() / 2.0)
 }

@@ -1,6 +1,6 @@
 //! Turns what a stack answered into a settlement, inside the message's trace.
 
-use super::{DeadLetter, OnReject, Panicked, dead_letter::dead_letter, retry::jitter};
+use super::{DeadLetter, OnReject, Panicked, dead_letter::dead_letter, retry::doubled};
 use std::{
     borrow::Cow,
     error::Error as StdError,
@@ -29,8 +29,7 @@ impl Redelay {
     }
 
     fn after(self, deliveries: u32) -> Duration {
-        let doubled = self.first.saturating_mul(1 << deliveries.saturating_sub(1).min(20));
-        jitter(doubled.min(self.longest))
+        doubled(self.first, self.longest, deliveries.saturating_sub(1))
     }
 }
 

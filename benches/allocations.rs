@@ -1,4 +1,4 @@
-//! B1 to B4: allocations a message, over all threads. Apart from the timed bench, whose numbers the counting would
+//! B1 to B4 and B12: allocations a message, over all threads. Apart from the timed bench, whose numbers the counting would
 //! change.
 #![allow(clippy::print_stdout, reason = "a bench tells what it found")]
 
@@ -8,6 +8,7 @@ use throughline::BoxError;
 use throughline_benches::{
     cases::{ALL, Case},
     rows::{Rows, Target},
+    tracker::{OUT, OutOfOrder},
 };
 
 #[global_allocator]
@@ -52,7 +53,17 @@ fn main() -> Result<(), BoxError> {
     row("B4", "inject into an empty list", of("inject"), Target::AtMost(1.0))?;
     // The two headers and their list are two more, as without an injection.
     row("B4", "make a list of two and inject", of("inject into two"), Target::None)?;
+    row("B12", "offset tracker, a settlement of 10,000 out of order", tracker(), Target::AtMost(0.0))?;
     Ok(())
+}
+
+fn tracker() -> f64 {
+    let mut partition = OutOfOrder::default();
+    let region = Region::new(ALLOCATOR);
+    partition.deliver();
+    partition.settle();
+    let change = region.change();
+    (change.allocations + change.reallocations) as f64 / OUT as f64
 }
 
 /// Allocations, growths included, and bytes.

@@ -1,15 +1,16 @@
-//! B1 to B4: instructions a message, and time against hand-written code in interleaved rounds.
+//! B1 to B4 and B12: instructions a message, and time against hand-written code in interleaved rounds.
 //!
 //! `cargo bench -p throughline-benches --bench cost -- way` measures only the cases whose name begins so and prints
 //! what it found; without a name the rows of BENCHMARKS are written.
 #![allow(clippy::print_stdout, reason = "a bench tells what it found")]
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Instant};
 use throughline::BoxError;
 use throughline_benches::{
     cases::{ALL, Case},
     measure::{self, Sample, spread},
     rows::{Rows, Target},
+    tracker::{OUT, OutOfOrder},
 };
 
 /// Messages under callgrind, where everything takes fifty times as long.
@@ -23,6 +24,7 @@ fn main() -> Result<(), BoxError> {
     match &words[..] {
         [run, case, n] if run == "--run" => Case::new(case)?.run(n.parse()?),
         [] => everything(),
+        [begin, ..] if begin == "tracker" => tracker(&mut Rows::open("cost")?),
         [begin, ..] => some(begin),
     }
 }
@@ -71,7 +73,8 @@ fn everything() -> Result<(), BoxError> {
     instructions(&mut rows, counted)?;
     against_hand(&mut rows, counted, cpu, wall)?;
     unsampled(&mut rows, counted, cpu)?;
-    codec(&mut rows, counted, cpu)
+    codec(&mut rows, counted, cpu)?;
+    tracker(&mut rows)
 }
 
 type Spread = (f64, f64, f64);
@@ -167,5 +170,29 @@ fn codec(
     }
     rows.add("B4", "extract", counted("extract"), "instructions", Target::None)?;
     rows.add("B4", "inject into an empty list", counted("inject"), "instructions", Target::None)?;
+    Ok(())
+}
+
+/// The clock starts behind the deliveries: a settlement is what is asked for.
+fn tracker(rows: &mut Rows) -> Result<(), BoxError> {
+    let mut partition = OutOfOrder::default();
+    let (mut settling, mut delivering) = (Vec::new(), Vec::new());
+    for _ in 0..200 {
+        let began = Instant::now();
+        let out = partition.deliver();
+        let delivered = Instant::now();
+        let done = partition.settle();
+        let settled = Instant::now();
+        if out != OUT || done.is_none_or(|offset| offset % OUT as i64 != 0) {
+            return Err("the tracker did not take or did not pass what was delivered".into());
+        }
+        let each = |from: Instant, to: Instant| to.duration_since(from).as_nanos() as f64 / OUT as f64;
+        delivering.push(each(began, delivered));
+        settling.push(each(delivered, settled));
+    }
+    let median = |samples: Vec<f64>| spread(samples).1;
+    let what = "offset tracker, a settlement of 10,000 out of order";
+    rows.add("B12", what, median(settling), "ns", Target::AtMost(50.0))?;
+    rows.add("B12", "offset tracker, a delivery", median(delivering), "ns", Target::None)?;
     Ok(())
 }

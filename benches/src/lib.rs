@@ -7,6 +7,7 @@
 //! | `cases.rs` | each thing that is measured, by name |
 //! | `measure.rs` | time, CPU time and instructions of a case |
 //! | `kafka.rs` | the loops that consume from a real Kafka |
+//! | `tracker.rs` | Kafka's tracker of offsets, settled out of order |
 //! | `rows.rs` | the table for people and the JSON lines for `cargo xtask bench` |
 
 pub mod by_hand;
@@ -16,3 +17,4 @@ pub mod kafka;
 pub mod measure;
 pub mod replay;
 pub mod rows;
+pub mod tracker;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says that it failed by a panic")]
 
+mod a_broker_of_its_own_leaves_nothing_behind;
 mod a_killed_worker_loses_nothing;
 mod site;
 

@@ -7,7 +7,8 @@ pub(crate) type Outcome<T> = Result<T, Failure>;
 
 /// Why a step ended early.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Failure {
+#[non_exhaustive]
+pub enum Failure {
     /// Ctrl-C or SIGTERM: whatever runs is being taken down.
     Interrupted,
     /// The machine lacks something that a broker needs; the remedy is a command or a sentence.
@@ -27,6 +28,8 @@ impl Failure {
         Self::Said(words.into())
     }
 }
+
+impl std::error::Error for Failure {}
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

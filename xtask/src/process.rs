@@ -93,6 +93,22 @@ impl Group {
         }
     }
 
+    /// Ends the group at once, as a failing machine would.
+    pub(crate) fn kill(&mut self) {
+        signal_group(self.pid(), Signal::KILL);
+        let _ = self.child.wait();
+    }
+
+    /// Takes all CPU time from the group: it lives, keeps its ports and answers nothing.
+    pub(crate) fn freeze(&self) {
+        signal_group(self.pid(), Signal::STOP);
+    }
+
+    /// The end of [`freeze`](Self::freeze).
+    pub(crate) fn thaw(&self) {
+        signal_group(self.pid(), Signal::CONT);
+    }
+
     /// Lets the child live on after us.
     pub(crate) fn release(mut self) {
         self.ours = false;
@@ -160,6 +176,8 @@ pub(crate) fn stop_stranger(pid: u32, mark: &str) -> Outcome<bool> {
     }
     for signal in [Signal::TERM, Signal::KILL] {
         signal_group(pid, signal);
+        // One that was frozen hears it only when it runs again.
+        signal_group(pid, Signal::CONT);
         let start = Instant::now();
         while lives() {
             if start.elapsed() > GRACE {

@@ -10,7 +10,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    brokers::{ALL, Running, Wish, remove_folder},
+    brokers::{ALL, LOG, Running, Wish, own, remove_folder},
     failure::{Failure, Outcome, While},
     process,
     workspace::{Workspace, under_ci},
@@ -92,7 +92,7 @@ pub(crate) fn up(workspace: &Workspace, wish: &Wish) -> Outcome<bool> {
                 eprintln!(
                     "{name}: up (process {}, log {})",
                     running.pid(),
-                    running.folder().join("broker.log").display()
+                    running.folder().join(LOG).display()
                 );
                 println!("export {}={}", running.variable, running.address());
                 running.release();
@@ -127,6 +127,7 @@ pub(crate) fn down(workspace: &Workspace) -> Outcome<bool> {
             write(&file, &state)?;
         }
     }
+    own::sweep(&folder)?;
     Ok(true)
 }
 
@@ -156,6 +157,7 @@ impl Fleet {
             }
             entry.take_down()?;
         }
+        own::sweep(&folder)?;
         let mut fleet = Self { running: Vec::new(), lacking: Vec::new(), file };
         fleet.write()?;
         for broker in ALL {
@@ -213,7 +215,8 @@ impl Drop for Fleet {
     }
 }
 
-fn folder(workspace: &Workspace) -> Outcome<PathBuf> {
+/// Where brokers are kept, fetched and running.
+pub(super) fn folder(workspace: &Workspace) -> Outcome<PathBuf> {
     let folder = workspace.target("brokers");
     fs::create_dir_all(&folder).while_doing(format!("create {}", folder.display()))?;
     Ok(folder)

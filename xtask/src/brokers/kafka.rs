@@ -19,11 +19,28 @@ const LIBS: &str = "libs-4.4.0";
 const TEMPLATE: &str = "template-4.4.0";
 /// Any 16 bytes in base64url; fixed, since the formatted folder is copied for each start.
 const CLUSTER: &str = "MkU3OEVBNTcwNTJENDM2Qg";
+const PROPERTIES: &str = "server.properties";
 const FORMAT: Duration = Duration::from_secs(60);
 
+/// As every lane has it.
+pub(super) static PLAIN: Kafka = Kafka { listeners: Vec::new(), extra: Vec::new() };
+
 /// Apache Kafka 4.4.0.
-#[derive(Debug)]
-pub(super) struct Kafka;
+#[derive(Debug, Default, Clone)]
+pub(super) struct Kafka {
+    /// Beside the one without encryption and login.
+    pub(super) listeners: Vec<Listener>,
+    /// Server properties, which win over ours.
+    pub(super) extra: Vec<(String, String)>,
+}
+
+/// One more loopback port, with a security protocol of Kafka's.
+#[derive(Debug, Clone)]
+pub(super) struct Listener {
+    pub(super) name: String,
+    pub(super) protocol: String,
+    pub(super) port: u16,
+}
 
 impl Broker for Kafka {
     fn name(&self) -> &'static str {
@@ -45,13 +62,16 @@ impl Broker for Kafka {
     }
 
     fn command(&self, cache: &Path, scratch: &Path, port: u16) -> Outcome<Command> {
-        let data = scratch.join("data");
-        copy_folder(&cache.join(TEMPLATE), &data)?;
-        let mut controller = port;
-        while controller == port {
-            controller = port::free()?;
+        let properties = scratch.join(PROPERTIES);
+        if !properties.exists() {
+            let data = scratch.join("data");
+            copy_folder(&cache.join(TEMPLATE), &data)?;
+            let mut controller = port;
+            while controller == port {
+                controller = port::free()?;
+            }
+            self.write_properties(scratch, &data, port, controller)?;
         }
-        let properties = write_properties(scratch, &data, port, controller)?;
         let mut command = kafka_java(cache);
         command.arg("kafka.Kafka").arg(properties).current_dir(scratch);
         Ok(command)
@@ -70,7 +90,7 @@ fn format_template(cache: &Path) -> Outcome<()> {
     }
     let fresh = template.with_extension("new");
     remove_folder(&fresh)?;
-    let properties = write_properties(cache, &fresh, 9092, 9093)?;
+    let properties = PLAIN.write_properties(cache, &fresh, 9092, 9093)?;
     let log = cache.join("format.log");
     let file = fs::File::create(&log).while_doing(format!("create {}", log.display()))?;
     let also = file.try_clone().while_doing("share the log of the format")?;
@@ -88,25 +108,31 @@ fn kafka_java(cache: &Path) -> Command {
     command
 }
 
-fn write_properties(folder: &Path, data: &Path, port: u16, controller: u16) -> Outcome<PathBuf> {
-    let path = folder.join("server.properties");
-    fs::write(&path, properties(data, port, controller)).while_doing(format!("write {}", path.display()))?;
-    Ok(path)
-}
+impl Kafka {
+    fn write_properties(&self, folder: &Path, data: &Path, port: u16, controller: u16) -> Outcome<PathBuf> {
+        let path = folder.join(PROPERTIES);
+        fs::write(&path, self.properties(data, port, controller))
+            .while_doing(format!("write {}", path.display()))?;
+        Ok(path)
+    }
 
-/// One node that is its own controller, small, with group and session times for tests.
-fn properties(data: &Path, port: u16, controller: u16) -> String {
-    // A properties file takes a backslash for an escape.
-    let data = data.display().to_string().replace('\\', "\\\\");
-    format!(
-        "process.roles=broker,controller
+    /// One node that is its own controller, small, with group and session times for tests.
+    fn properties(&self, data: &Path, port: u16, controller: u16) -> String {
+        let data = escaped(&data.display().to_string());
+        let more = |one: fn(&Listener) -> String| self.listeners.iter().map(one).collect::<String>();
+        let listeners = more(|Listener { name, port, .. }| format!(",{name}://127.0.0.1:{port}"));
+        let protocols = more(|Listener { name, protocol, .. }| format!(",{name}:{protocol}"));
+        let extra = self.extra.iter().map(|(name, value)| format!("{name}={}\n", escaped(value)));
+        let extra = extra.collect::<String>();
+        format!(
+            "process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
 log.dirs={data}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}{listeners}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}{listeners}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT{protocols}
 inter.broker.listener.name=PLAINTEXT
 
 # A misspelt topic must be an error in a test, and one node holds every replica.
@@ -131,8 +157,14 @@ group.consumer.min.heartbeat.interval.ms=100
 # initial.broker.registration.timeout.ms stays at its 60 s: shorter, such a restart fails now and then.
 broker.session.timeout.ms=3000
 broker.heartbeat.interval.ms=500
-"
-    )
+{extra}"
+        )
+    }
+}
+
+/// A properties file takes a backslash for an escape.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\")
 }
 
 fn copy_folder(from: &Path, to: &Path) -> Outcome<()> {
@@ -156,9 +188,20 @@ mod tests {
 
     #[test]
     fn the_properties_name_loopback_only() {
-        let text = properties(Path::new("/tmp/data"), 19092, 19093);
+        let text = PLAIN.properties(Path::new("/tmp/data"), 19092, 19093);
         assert!(text.contains("listeners=PLAINTEXT://127.0.0.1:19092,CONTROLLER://127.0.0.1:19093\n"));
         assert!(text.contains("log.dirs=/tmp/data\n"));
         assert!(!text.contains("0.0.0.0"));
+    }
+
+    #[test]
+    fn what_a_test_wants_comes_last_and_wins() {
+        let tls = Listener { name: "TLS".to_owned(), protocol: "SSL".to_owned(), port: 19094 };
+        let extra = vec![("offsets.retention.minutes".to_owned(), r"1\".to_owned())];
+        let text = Kafka { listeners: vec![tls], extra }.properties(Path::new("/d"), 19092, 19093);
+        assert!(text.contains("CONTROLLER://127.0.0.1:19093,TLS://127.0.0.1:19094\n"));
+        assert!(text.contains("advertised.listeners=PLAINTEXT://127.0.0.1:19092,TLS://127.0.0.1:19094\n"));
+        assert!(text.contains("CONTROLLER:PLAINTEXT,TLS:SSL\n"));
+        assert!(text.ends_with("\noffsets.retention.minutes=1\\\\\n"), "{text}");
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod fleet;
 mod java;
 mod kafka;
 mod kafka_wire;
+pub(crate) mod own;
 mod port;
 
 use std::{
@@ -18,11 +19,12 @@ use std::{
 
 use crate::{
     failure::{Failure, Outcome, While},
+    file_lock::FileLock,
     process::{self, Group},
 };
 
 /// Every broker that `cargo xtask` can start.
-pub(crate) const ALL: &[&dyn Broker] = &[&kafka::Kafka];
+pub(crate) const ALL: &[&dyn Broker] = &[&kafka::PLAIN];
 
 /// What the user asked for.
 #[derive(Debug, Default, Clone)]
@@ -49,14 +51,17 @@ pub(crate) trait Broker: Sync {
     /// `Lacks` when the machine has no way to get it.
     fn fetch(&self, cache: &Path) -> Outcome<()>;
 
-    /// The command that serves `port` with its data in the empty folder `scratch`. The path of `scratch` must be in its
-    /// command line: that is how a process is known to be ours later.
+    /// The command that serves `port` with its data in the folder `scratch`, which is empty the first time; later it goes
+    /// on with what is there. The path of `scratch` must be in its command line: that is how a process is known to be ours
+    /// later.
     fn command(&self, cache: &Path, scratch: &Path, port: u16) -> Outcome<Command>;
 
     /// Makes the first real use fast, once the port is open, and proves that the protocol is spoken there.
     fn warm_up(&self, port: u16) -> Outcome<()>;
 }
 
+/// What a broker says, in its folder.
+const LOG: &str = "broker.log";
 /// How long a start may take; 2 s is usual.
 const START: Duration = Duration::from_secs(90);
 /// How often a start is tried again when somebody took the free port between our look and the broker's bind.
@@ -80,9 +85,7 @@ impl Running {
     /// `Lacks` when it cannot be had here; in words when the wished port is open, or when it dies or does not answer,
     /// with the end of its log.
     pub(crate) fn start(broker: &dyn Broker, folder: &Path, wish: &Wish) -> Outcome<Self> {
-        let cache = folder.join(broker.name());
-        fs::create_dir_all(&cache).while_doing(format!("create {}", cache.display()))?;
-        broker.fetch(&cache)?;
+        let cache = fetched(broker, folder)?;
         let wished = broker.wished_port(wish);
         let mut tries = if wished.is_some() { 1 } else { TRIES };
         loop {
@@ -109,23 +112,8 @@ impl Running {
             )));
         }
         let scratch = Scratch::create(run.join(format!("{name}-{port}")))?;
-        let log = scratch.0.join("broker.log");
-        let file = fs::File::create(&log).while_doing(format!("create {}", log.display()))?;
-        let also = file.try_clone().while_doing("share the log")?;
-        let mut command = broker.command(cache, &scratch.0, port)?;
-        let mut group = Group::spawn(name, command.stdout(file).stderr(also))?;
-        let told = |what: &str| Failure::said(format!("{name} {what}; the end of its log:\n{}", tail(&log)));
-        let ready = process::wait_until(START, || match group.ended()? {
-            Some(status) => Err(told(&format!("ended while it started ({status})"))),
-            None => Ok(port::is_held_by(group.pid(), port)),
-        })?;
-        if !ready {
-            return Err(told(&format!("did not open port {port} within {} s", START.as_secs())));
-        }
-        broker.warm_up(port).map_err(|failure| match failure {
-            Failure::Said(words) => told(&words),
-            other => other,
-        })?;
+        let mut group = spawn(broker, cache, &scratch.0, port)?;
+        wait_until_ready(broker, &mut group, &scratch.0, port)?;
         Ok(Self { name, variable: broker.variable(), port, group, scratch })
     }
 
@@ -147,10 +135,7 @@ impl Running {
     /// Why it no longer runs, if so.
     pub(crate) fn death(&mut self) -> Option<String> {
         let status = self.group.ended().ok()??;
-        Some(format!(
-            "ended by itself ({status}); the end of its log:\n{}",
-            tail(&self.folder().join("broker.log"))
-        ))
+        Some(format!("ended by itself ({status}); the end of its log:\n{}", tail(self.folder())))
     }
 
     /// Lets it serve on after us.
@@ -158,6 +143,43 @@ impl Running {
         self.group.release();
         self.scratch.keep();
     }
+}
+
+/// The folder with everything that a start of this broker needs.
+fn fetched(broker: &dyn Broker, folder: &Path) -> Outcome<PathBuf> {
+    let cache = folder.join(broker.name());
+    fs::create_dir_all(&cache).while_doing(format!("create {}", cache.display()))?;
+    // Tests with a broker of their own start side by side, and the first of them may have to fetch.
+    let _one_at_a_time = FileLock::wait(&cache.join("lock"))?;
+    broker.fetch(&cache)?;
+    Ok(cache)
+}
+
+/// Starts the process in its folder.
+fn spawn(broker: &dyn Broker, cache: &Path, scratch: &Path, port: u16) -> Outcome<Group> {
+    let log = scratch.join(LOG);
+    let doing = || format!("open {}", log.display());
+    let file = fs::OpenOptions::new().create(true).append(true).open(&log).while_doing(doing())?;
+    let also = file.try_clone().while_doing("share the log")?;
+    let mut command = broker.command(cache, scratch, port)?;
+    Group::spawn(broker.name(), command.stdout(file).stderr(also))
+}
+
+/// Waits until the process holds its port and answers.
+fn wait_until_ready(broker: &dyn Broker, group: &mut Group, scratch: &Path, port: u16) -> Outcome<()> {
+    let name = broker.name();
+    let told = |what: &str| Failure::said(format!("{name} {what}; the end of its log:\n{}", tail(scratch)));
+    let ready = process::wait_until(START, || match group.ended()? {
+        Some(status) => Err(told(&format!("ended while it started ({status})"))),
+        None => Ok(port::is_held_by(group.pid(), port)),
+    })?;
+    if !ready {
+        return Err(told(&format!("did not open port {port} within {} s", START.as_secs())));
+    }
+    broker.warm_up(port).map_err(|failure| match failure {
+        Failure::Said(words) => told(&words),
+        other => other,
+    })
 }
 
 /// A folder that goes when this is dropped.
@@ -196,9 +218,9 @@ fn remove_folder(path: &Path) -> Outcome<()> {
     }
 }
 
-/// The last lines of a log file.
-fn tail(log: &Path) -> String {
-    let text = fs::read_to_string(log).unwrap_or_default();
+/// The last lines of a broker's log.
+fn tail(scratch: &Path) -> String {
+    let text = fs::read_to_string(scratch.join(LOG)).unwrap_or_default();
     let lines: Vec<_> = text.lines().collect();
     lines[lines.len().saturating_sub(25)..].join("\n")
 }

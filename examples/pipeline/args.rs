@@ -23,7 +23,7 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) prefix: Option<String>,
 
-    /// Export the spans over OTLP/HTTP to this base URL too, for instance http://127.0.0.1:4318.
+    /// Export spans and metrics over OTLP/HTTP to this base URL too, for instance http://127.0.0.1:4318.
     #[arg(long, value_name = "URL")]
     pub(crate) otlp: Option<String>,
 

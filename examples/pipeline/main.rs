@@ -3,7 +3,7 @@
 //! `cargo run --example pipeline -- [PATH..]` publishes each section of the text files at PATH (default: the documents
 //! of this repository), classifies it in one worker and stores the result in a second, on an embedded broker.
 //! `--kafka HOST:PORT` does the same over Apache Kafka (build with `--features kafka`), with `--role` as a process of
-//! its own for each role; `--otlp URL` exports the spans as well (build with `--features otlp`).
+//! its own for each role; `--otlp URL` exports spans and metrics as well (build with `--features otlp`).
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program")]
 

@@ -18,7 +18,7 @@ impl Observe for () {
 }
 
 /// What happened. Numbers and names only: what to make of it (a span, a metric, a log line) is the listener's choice.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
     /// A batch came from the broker.

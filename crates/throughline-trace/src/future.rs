@@ -1,6 +1,6 @@
 //! The future of both layers: keeps the context current and ends the span exactly once.
 
-use crate::{Classify, Failure, Trail, semconv, template::Template, trail::Outcome};
+use crate::{Classify, Failure, Trail, metrics::Measuring, semconv, template::Template, trail::Outcome};
 use opentelemetry::{
     Context, ContextGuard, KeyValue,
     baggage::BaggageExt,
@@ -52,6 +52,8 @@ pub(crate) struct Ending {
     template: Option<Arc<Template>>,
     /// For the process span: where the trail is.
     extensions: Option<Extensions>,
+    /// Recorded together with the span, and also where there is none.
+    measuring: Option<Measuring>,
 }
 
 impl<F, C> ResponseFuture<F, C> {
@@ -104,10 +106,10 @@ where
 impl Ending {
     /// Of a span that was started for a delivery; without a span the context is only kept current.
     pub(crate) fn process(context: Context, open: bool, extensions: Option<Extensions>) -> Self {
-        Ending { context, open, panicked: false, empty: false, template: None, extensions }
+        Ending { context, open, panicked: false, empty: false, template: None, extensions, measuring: None }
     }
 
-    /// Of a request that nothing came with, where nothing is recorded.
+    /// Of a request that nothing came with, where no span is recorded.
     pub(crate) fn nothing() -> Self {
         Ending {
             context: Context::new(),
@@ -116,13 +118,21 @@ impl Ending {
             empty: true,
             template: None,
             extensions: None,
+            measuring: None,
         }
     }
 
     /// Of a span that was started for a send.
     pub(crate) fn send(context: Context, template: Option<Arc<Template>>) -> Self {
         let open = template.is_some();
-        Ending { context, open, panicked: false, empty: false, template, extensions: None }
+        Ending { context, open, panicked: false, empty: false, template, extensions: None, measuring: None }
+    }
+
+    /// Measured as well.
+    #[inline]
+    pub(crate) fn measured(mut self, measuring: Option<Measuring>) -> Self {
+        self.measuring = measuring;
+        self
     }
 
     /// Makes the context current; an empty one only where that hides somebody else's span or baggage.
@@ -144,8 +154,9 @@ impl Ending {
 
     #[inline]
     fn finish<Res, E, C: Classify<Res, E>>(&mut self, result: &Result<Res, E>, classify: &C) {
-        if self.open {
-            if let Some(template) = &self.template
+        if self.open || self.measuring.is_some() {
+            if self.open
+                && let Some(template) = &self.template
                 && let Some(receipt) = classify.receipt(result)
             {
                 self.context.span().set_attributes(template.receipt(receipt));
@@ -155,10 +166,17 @@ impl Ending {
     }
 
     fn end(&mut self, failure: Option<Failure>) {
-        self.open = false;
-        if let Some(extensions) = self.extensions.take()
-            && let Some(trail) = extensions.get::<Trail>()
-        {
+        let open = std::mem::take(&mut self.open);
+        let extensions = self.extensions.take();
+        let trail = extensions.as_ref().and_then(|extensions| extensions.get::<Trail>());
+        if let Some(measuring) = self.measuring.take() {
+            let retries = trail.map_or(0, |trail| trail.attempts().saturating_sub(1));
+            measuring.end(failure.as_ref().map(|failure| &*failure.error_type), retries);
+        }
+        if !open {
+            return; // the span in the context is somebody else's
+        }
+        if let Some(trail) = trail {
             trail.process_ended(if failure.is_some() { Outcome::Surfaced } else { Outcome::Absorbed });
         }
         let span = self.context.span();
@@ -171,7 +189,7 @@ impl Ending {
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        if self.open {
+        if self.open || self.measuring.is_some() {
             self.end(Some(Failure::new(if self.panicked { "panic" } else { "cancelled" })));
         }
     }

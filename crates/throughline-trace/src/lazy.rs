@@ -1,10 +1,15 @@
 //! The tracer of a mirror, found when it is needed.
 
-use crate::{Propagation, Spans, spans};
+use crate::{
+    Metrics, Propagation, Spans,
+    metrics::{Measured, Operation},
+    spans,
+    template::Template,
+};
 use opentelemetry::global;
 use std::{
     sync::{
-        PoisonError, RwLock,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -20,8 +25,16 @@ pub(crate) struct Lazy {
 
 #[derive(Clone)]
 pub(crate) struct Source {
-    pub(crate) spans: Spans,
+    pub(crate) spans: Option<Spans>,
     pub(crate) propagation: Propagation,
+    pub(crate) measured: Option<Arc<Measured>>,
+}
+
+/// What a telemetry traces and measures with.
+#[derive(Clone)]
+pub(crate) struct Installed {
+    pub(crate) spans: Option<Spans>,
+    pub(crate) metrics: Option<Metrics>,
 }
 
 #[derive(Default)]
@@ -35,15 +48,15 @@ struct Found {
 
 /// What a global [`Telemetry`](crate::Telemetry) put here. Its tracer has a type, and so saves the boxes of
 /// `opentelemetry::global`.
-static INSTALLED: RwLock<Option<Spans>> = RwLock::new(None);
+static INSTALLED: RwLock<Option<Installed>> = RwLock::new(None);
 static GENERATION: AtomicU64 = AtomicU64::new(0);
 
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 const ASK_EACH: u32 = 1024;
 
-/// Makes these the spans of every mirror that has none of its own.
-pub(crate) fn install(spans: Option<Spans>) {
-    *INSTALLED.write().unwrap_or_else(PoisonError::into_inner) = spans;
+/// Makes this what every mirror uses that was given nothing.
+pub(crate) fn install(installed: Installed) {
+    *INSTALLED.write().unwrap_or_else(PoisonError::into_inner) = Some(installed);
     GENERATION.fetch_add(1, Ordering::Release);
 }
 
@@ -53,7 +66,7 @@ impl Lazy {
     }
 
     #[inline]
-    pub(crate) fn get(&self) -> Option<Source> {
+    pub(crate) fn get(&self, template: &Template) -> Option<Source> {
         if let Some(fixed) = &self.fixed {
             return Some(fixed.clone());
         }
@@ -69,14 +82,24 @@ impl Lazy {
             }
         }
         drop(found);
-        Some(self.ask(generation))
+        Some(self.ask(generation, template))
     }
 
     #[cold]
-    fn ask(&self, generation: u64) -> Source {
+    fn ask(&self, generation: u64, template: &Template) -> Source {
         let installed = INSTALLED.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let spans = installed.unwrap_or_else(|| global::tracer_with_scope(spans::scope()).into());
-        let source = Source { spans, propagation: Propagation::installed() };
+        let propagation = Propagation::installed();
+        let source = match installed {
+            Some(Installed { spans, metrics }) => Source {
+                spans,
+                propagation,
+                measured: metrics.map(|metrics| Measured::new(metrics, Operation::Send, template)),
+            },
+            None => {
+                let spans = Some(global::tracer_with_scope(spans::scope()).into());
+                Source { spans, propagation, measured: None }
+            }
+        };
         let found = Found { source: Some(source.clone()), generation, asked: Some(Instant::now()) };
         *self.found.write().unwrap_or_else(PoisonError::into_inner) = found;
         source
@@ -86,7 +109,9 @@ impl Lazy {
     #[cold]
     pub(crate) fn was_nothing(&self) {
         if self.fixed.is_none() {
-            self.found.write().unwrap_or_else(PoisonError::into_inner).source = None;
+            let mut found = self.found.write().unwrap_or_else(PoisonError::into_inner);
+            // With metrics there is a telemetry, and each send is measured.
+            found.source.take_if(|source| source.measured.is_none());
         }
     }
 }

@@ -12,6 +12,7 @@
 //! | [`Trail`], [`Captured`], [`TraceContext`] | how a message carries its context within the process |
 //! | [`forward`], [`set_aside`] | sending on what was received |
 //! | [`codec`], [`Propagation`] | strict W3C Trace Context and Baggage; other formats by `OTEL_PROPAGATORS` |
+//! | [`Metrics`] | what is counted and measured, sampled or not |
 //! | [`FollowLinks`] | a sampler that carries a decision over links |
 //! | [`Telemetry`] | an SDK set up so that losses are counted |
 //!
@@ -23,6 +24,7 @@ pub mod codec;
 mod forward;
 mod future;
 mod lazy;
+mod metrics;
 mod mirror;
 mod propagation;
 mod sampler;
@@ -38,6 +40,7 @@ pub use attempt::{Attempt, AttemptFuture, AttemptLayer};
 pub use classify::{Classify, Failure, OnError, error_type};
 pub use forward::{forward, set_aside};
 pub use future::ResponseFuture;
+pub use metrics::{Metrics, WorkerFigures};
 pub use mirror::{Mirror, MirrorLayer};
 pub use propagation::Propagation;
 pub use sampler::FollowLinks;

@@ -1,10 +1,11 @@
 //! `MirrorLayer`: every request that goes out carries the context of its send span.
 
 use crate::{
-    Captured, Classify, OnError, Propagation, ResponseFuture, Spans, Trail,
+    Captured, Classify, Metrics, OnError, Propagation, ResponseFuture, Spans, Trail,
     forward::Forwarded,
     future::Ending,
     lazy::{Lazy, Source},
+    metrics::{Measured, Operation},
     spans::Started,
     template::Template,
 };
@@ -71,6 +72,8 @@ pub struct Mirror<S, C = OnError> {
 struct Shared {
     tracer: Lazy,
     template: Arc<Template>,
+    /// In place of those of the tracer's source.
+    measured: Option<Arc<Measured>>,
     record_key: bool,
 }
 
@@ -80,7 +83,7 @@ impl MirrorLayer {
     /// most once a second or each 1024th send.
     pub fn new(destination: Arc<Destination>) -> Self {
         let template = Arc::new(Template::new(None, "send", Some(destination)));
-        let shared = Shared { tracer: Lazy::new(None), template, record_key: true };
+        let shared = Shared { tracer: Lazy::new(None), template, measured: None, record_key: true };
         MirrorLayer { shared: Arc::new(shared), classify: OnError }
     }
 }
@@ -89,20 +92,30 @@ impl<C> MirrorLayer<C> {
     /// Spans of this tracer, whatever is global.
     #[must_use]
     pub fn spans(self, spans: impl Into<Spans>) -> Self {
-        let source = Source { spans: spans.into(), propagation: Propagation::installed() };
-        self.with(Some(source), None)
+        self.spans_with(spans, Propagation::installed())
     }
 
     /// Spans of this tracer, in these formats.
     #[must_use]
     pub fn spans_with(self, spans: impl Into<Spans>, propagation: Propagation) -> Self {
-        self.with(Some(Source { spans: spans.into(), propagation }), None)
+        self.source(Some(spans.into()), propagation)
+    }
+
+    /// What counts and measures each send, sampled or not; without, what the process's
+    /// [`Telemetry`](crate::Telemetry) has, unless the tracer was given.
+    #[must_use]
+    pub fn metrics(self, metrics: impl Into<Option<Metrics>>) -> Self {
+        let metrics = metrics.into();
+        self.edit(|shared| {
+            shared.measured =
+                metrics.map(|metrics| Measured::new(metrics, Operation::Send, &shared.template));
+        })
     }
 
     /// Whether the message's key is recorded, for systems that have an attribute for it. Default yes.
     #[must_use]
     pub fn record_key(self, yes: bool) -> Self {
-        self.with(None, Some(yes))
+        self.edit(|shared| shared.record_key = yes)
     }
 
     /// What counts as a failure.
@@ -111,12 +124,18 @@ impl<C> MirrorLayer<C> {
         MirrorLayer { shared: self.shared, classify }
     }
 
-    fn with(self, source: Option<Source>, record_key: Option<bool>) -> Self {
-        let shared = Shared {
-            tracer: Lazy::new(source.or_else(|| self.shared.tracer.fixed().cloned())),
+    pub(crate) fn source(self, spans: Option<Spans>, propagation: Propagation) -> Self {
+        self.edit(|shared| shared.tracer = Lazy::new(Some(Source { spans, propagation, measured: None })))
+    }
+
+    fn edit(self, edit: impl FnOnce(&mut Shared)) -> Self {
+        let mut shared = Shared {
+            tracer: Lazy::new(self.shared.tracer.fixed().cloned()),
             template: self.shared.template.clone(),
-            record_key: record_key.unwrap_or(self.shared.record_key),
+            measured: self.shared.measured.clone(),
+            record_key: self.shared.record_key,
         };
+        edit(&mut shared);
         MirrorLayer { shared: Arc::new(shared), classify: self.classify }
     }
 }
@@ -195,24 +214,26 @@ fn is_same(a: &SpanContext, b: &SpanContext) -> bool {
 }
 
 impl Shared {
-    /// Starts the span and writes its context; the template comes back if there is a span to end.
-    fn open<R: Outbound>(&self, request: &mut R) -> (Context, Option<Arc<Template>>) {
+    /// Starts the span and writes its context.
+    fn open<R: Outbound>(&self, request: &mut R) -> Ending {
         let parent = parent(request.extensions());
-        let source = self.tracer.get();
-        let propagation = match &source {
-            Some(source) => source.propagation.clone(),
-            None => Propagation::installed(),
+        let source = self.tracer.get(&self.template);
+        let (spans, propagation, measured) = match source {
+            Some(source) => (source.spans, source.propagation, source.measured),
+            None => (None, Propagation::installed(), None),
         };
+        let measured = self.measured.as_ref().or(measured.as_ref());
+        let measuring = measured.filter(|_| !parent.is_telemetry_suppressed()).map(Measured::begin);
         let present = Present::of(request, &propagation);
         let (kept, forwarded) = (present.kept.is_some(), present.forwarded);
-        let (context, template) = self.start(request, parent, source.map(|source| source.spans), present);
+        let (context, template) = self.start(request, parent, spans, present);
         if !kept && context.span().span_context().is_valid() {
             if forwarded {
                 crate::codec::remove_baggage(request.fields_mut());
             }
             propagation.inject(&context, request.fields_mut());
         }
-        (context, template)
+        Ending::send(context, template).measured(measuring)
     }
 
     fn start<R: Outbound>(
@@ -265,11 +286,9 @@ where
     }
 
     fn call(&mut self, mut request: R) -> Self::Future {
-        let (context, template) = self.shared.open(&mut request);
+        let ending = self.shared.open(&mut request);
         let inner = &mut self.inner;
-        ResponseFuture::call(Ending::send(context, template), self.classify.clone(), move || {
-            inner.call(request)
-        })
+        ResponseFuture::call(ending, self.classify.clone(), move || inner.call(request))
     }
 }
 

@@ -55,21 +55,7 @@ impl Template {
             let low_cardinality = of.template.as_ref().unwrap_or(&of.name);
             name = intern(format!("{operation} {low_cardinality}"));
             attempt_name = intern(format!("attempt {low_cardinality}"));
-            prefix.push(KeyValue::new(key::SYSTEM, shared(&of.system)));
-            prefix.push(KeyValue::new(key::DESTINATION_NAME, shared(&of.name)));
-            let mut optional = |name: &'static str, value: &Option<ByteString>| {
-                if let Some(value) = value {
-                    prefix.push(KeyValue::new(name, shared(value)));
-                }
-            };
-            optional(key::DESTINATION_TEMPLATE, &of.template);
-            optional(key::CONSUMER_GROUP, &of.group);
-            optional(key::SUBSCRIPTION_NAME, &of.subscription);
-            optional(key::CLIENT_ID, &of.client_id);
-            if let Some((host, port)) = &of.server {
-                prefix.push(KeyValue::new(key::SERVER_ADDRESS, shared(host)));
-                prefix.push(KeyValue::new(key::SERVER_PORT, i64::from(*port)));
-            }
+            prefix.extend(attributes_of(of));
         }
         prefix.push(KeyValue::new(key::OPERATION_NAME, operation));
         prefix.push(KeyValue::new(key::OPERATION_TYPE, operation_type));
@@ -107,6 +93,18 @@ impl Template {
         builder.attributes = Some(attributes);
         builder.links = Some(vec![before]);
         builder
+    }
+
+    /// What a metric of it says: without what only multiplies the series.
+    pub(crate) fn of_metrics(&self, with_type: bool) -> Vec<KeyValue> {
+        let mut attributes = self.destination.as_deref().map(of_metrics).unwrap_or_default();
+        let operation = |kv: &&KeyValue| match kv.key.as_str() {
+            key::OPERATION_NAME => true,
+            key::OPERATION_TYPE => with_type,
+            _ => false,
+        };
+        attributes.extend(self.prefix.iter().filter(operation).cloned());
+        attributes
     }
 
     /// What the broker said of one message.
@@ -172,6 +170,38 @@ impl Template {
             attributes.push(KeyValue::new(key::KAFKA_TOMBSTONE, true));
         }
     }
+}
+
+/// What is the same for all that has to do with a destination.
+fn attributes_of(of: &Destination) -> Vec<KeyValue> {
+    let mut attributes = Vec::with_capacity(10);
+    attributes.push(KeyValue::new(key::SYSTEM, shared(&of.system)));
+    attributes.push(KeyValue::new(key::DESTINATION_NAME, shared(&of.name)));
+    let mut optional = |name: &'static str, value: &Option<ByteString>| {
+        if let Some(value) = value {
+            attributes.push(KeyValue::new(name, shared(value)));
+        }
+    };
+    optional(key::DESTINATION_TEMPLATE, &of.template);
+    optional(key::CONSUMER_GROUP, &of.group);
+    optional(key::SUBSCRIPTION_NAME, &of.subscription);
+    optional(key::CLIENT_ID, &of.client_id);
+    if let Some((host, port)) = &of.server {
+        attributes.push(KeyValue::new(key::SERVER_ADDRESS, shared(host)));
+        attributes.push(KeyValue::new(key::SERVER_PORT, i64::from(*port)));
+    }
+    attributes
+}
+
+/// Those of them that a metric has: a name is left out where a template stands for many.
+pub(crate) fn of_metrics(of: &Destination) -> Vec<KeyValue> {
+    let mut attributes = attributes_of(of);
+    attributes.retain(|kv| match kv.key.as_str() {
+        key::CLIENT_ID => false,
+        key::DESTINATION_NAME => of.template.is_none(),
+        _ => true,
+    });
+    attributes
 }
 
 /// As many whole characters as fit.

@@ -1,8 +1,14 @@
 //! `TracingLayer`: every request that comes in is processed inside a span that belongs to its producer's trace.
 
 use crate::{
-    Classify, OnError, Propagation, Relation, ResponseFuture, Spans, Trail, codec::Extracted, future::Ending,
-    semconv, spans::Started, template::Template, trail::Recorder,
+    Classify, Metrics, OnError, Propagation, Relation, ResponseFuture, Spans, Trail,
+    codec::Extracted,
+    future::Ending,
+    metrics::{Measured, Measuring, Operation},
+    semconv,
+    spans::Started,
+    template::Template,
+    trail::Recorder,
 };
 use opentelemetry::{
     Context, KeyValue,
@@ -70,13 +76,20 @@ pub struct Tracing<S, C = OnError> {
 #[derive(Clone, Default)]
 struct Templates {
     /// Of the destination seen last: nearly always the only one.
-    last: Option<Arc<Template>>,
-    others: Vec<Arc<Template>>,
+    last: Option<Prepared>,
+    others: Vec<Prepared>,
+}
+
+#[derive(Clone)]
+struct Prepared {
+    template: Arc<Template>,
+    measured: Option<Arc<Measured>>,
 }
 
 #[derive(Clone)]
 struct Settings {
     spans: Option<Spans>,
+    metrics: Option<Metrics>,
     relation: Relation,
     max_age: Duration,
     follow_links: bool,
@@ -99,6 +112,7 @@ impl TracingLayer {
     pub(crate) fn build(spans: Option<Spans>) -> Self {
         let settings = Settings {
             spans,
+            metrics: None,
             relation: Relation::default(),
             max_age: Duration::from_secs(3600),
             follow_links: false,
@@ -141,6 +155,13 @@ impl<C> TracingLayer<C> {
     #[must_use]
     pub fn record_key(self, yes: bool) -> Self {
         self.edit(|settings| settings.record_key = yes)
+    }
+
+    /// What counts and measures each delivery, sampled or not. Without, nothing does.
+    #[must_use]
+    pub fn metrics(self, metrics: impl Into<Option<Metrics>>) -> Self {
+        let metrics = metrics.into();
+        self.edit(|settings| settings.metrics = metrics)
     }
 
     /// The formats that are read.
@@ -188,18 +209,18 @@ impl Templates {
     const REMEMBERED: usize = 64;
 
     #[inline]
-    fn get(&mut self, operation: Option<&'static str>, of: Option<&Arc<Destination>>) -> &Arc<Template> {
-        if !self.last.as_ref().is_some_and(|template| template.is_for(of)) {
-            self.change(operation, of);
+    fn get(&mut self, settings: &Settings, of: Option<&Arc<Destination>>) -> &Prepared {
+        if !self.last.as_ref().is_some_and(|prepared| prepared.template.is_for(of)) {
+            self.change(settings, of);
         }
-        self.last.get_or_insert_with(|| Arc::new(Template::new(operation, "process", None)))
+        self.last.get_or_insert_with(|| Prepared::new(settings, None))
     }
 
     #[cold]
-    fn change(&mut self, operation: Option<&'static str>, of: Option<&Arc<Destination>>) {
-        let next = match self.others.iter().position(|template| template.is_for(of)) {
+    fn change(&mut self, settings: &Settings, of: Option<&Arc<Destination>>) {
+        let next = match self.others.iter().position(|prepared| prepared.template.is_for(of)) {
             Some(at) => self.others.swap_remove(at),
-            None => Arc::new(Template::new(operation, "process", of.cloned())),
+            None => Prepared::new(settings, of.cloned()),
         };
         if let Some(before) = self.last.replace(next) {
             if self.others.len() >= Self::REMEMBERED {
@@ -210,7 +231,29 @@ impl Templates {
     }
 }
 
+impl Prepared {
+    fn new(settings: &Settings, of: Option<Arc<Destination>>) -> Self {
+        let template = Arc::new(Template::new(settings.operation, "process", of));
+        let measured =
+            settings.metrics.clone().map(|metrics| Measured::new(metrics, Operation::Process, &template));
+        Prepared { template, measured }
+    }
+}
+
 impl<S, C> Tracing<S, C> {
+    #[inline]
+    fn measure<R: Inbound>(&mut self, request: &R) -> Option<Measuring> {
+        let settings = &*self.settings;
+        settings.metrics.as_ref()?;
+        let origin = request.origin();
+        let prepared = self.templates.get(settings, origin.map(|origin| &origin.destination));
+        let measured = prepared.measured.as_ref()?;
+        if let Some(published) = origin.and_then(|origin| origin.time) {
+            measured.waited(published);
+        }
+        Some(measured.begin())
+    }
+
     /// `None` if nothing came and nothing is recorded, so that there is nothing to keep.
     #[inline]
     fn open<R: Inbound>(&mut self, request: &R) -> Option<Opened> {
@@ -241,7 +284,7 @@ impl<S, C> Tracing<S, C> {
             }
             _ => base.clone(),
         };
-        let template = self.templates.get(settings.operation, origin.map(|origin| &origin.destination));
+        let template = &self.templates.get(settings, origin.map(|origin| &origin.destination)).template;
         let mut builder = template.builder(SpanKind::Consumer, links);
         if let Some(attributes) = &mut builder.attributes {
             if let Some(origin) = origin {
@@ -309,11 +352,13 @@ where
 
     #[inline]
     fn call(&mut self, mut request: R) -> Self::Future {
+        let measuring = self.measure(&request);
         let opened = self.open(&request);
         let extensions = request.extensions_mut();
-        // The trail of an earlier delivery has to be hidden.
+        // The trail of an earlier delivery has to be hidden; where the tries are counted, there has to be one.
+        let trail = opened.is_some() || measuring.is_some();
         let old = |extensions: &&mut Extensions| extensions.get::<Trail>().is_some();
-        let ending = if opened.is_none() && !extensions.as_ref().is_some_and(old) {
+        let ending = if !trail && !extensions.as_ref().is_some_and(old) {
             Ending::nothing()
         } else {
             let Opened { context, incoming, recorder } = opened.unwrap_or_default();
@@ -322,8 +367,9 @@ where
                 extensions.insert(Trail::new(context.clone(), incoming, recorder));
                 extensions.clone()
             });
-            Ending::process(context, open, extensions.filter(|_| open))
+            Ending::process(context, open, extensions.filter(|_| open || measuring.is_some()))
         };
+        let ending = ending.measured(measuring);
         let inner = &mut self.inner;
         ResponseFuture::call(ending, self.classify.clone(), move || inner.call(request))
     }
@@ -348,6 +394,7 @@ impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
             .field("spans", &self.spans.is_some())
+            .field("metrics", &self.metrics.is_some())
             .field("relation", &self.relation)
             .field("max_age", &self.max_age)
             .field("follow_links", &self.follow_links)

@@ -1,4 +1,4 @@
-//! Spans go out over OTLP/HTTP, from within a runtime too, and a backend that is away is a counted loss.
+//! Spans and metrics go out over OTLP/HTTP, from within a runtime too, and a backend that is away is a counted loss.
 
 #![cfg(feature = "otlp")]
 #![allow(clippy::unwrap_used, reason = "a test")]
@@ -50,7 +50,7 @@ fn one_request(listener: &TcpListener) -> (String, Vec<u8>) {
 fn to_the_url_that_was_given() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
-    let backend = thread::spawn(move || one_request(&listener));
+    let backend = thread::spawn(move || [one_request(&listener), one_request(&listener)]);
     run(async {
         let builder = Telemetry::builder("mine").otlp(&url).unwrap();
         let telemetry = builder.global(false).build().unwrap();
@@ -58,10 +58,14 @@ fn to_the_url_that_was_given() {
         telemetry.finished(Duration::from_secs(20)).await.unwrap();
         assert_eq!((telemetry.exported(), telemetry.dropped()), (1, 0));
     });
-    let (request, body) = backend.join().unwrap();
-    assert!(request.starts_with("POST /v1/traces "), "{request}");
-    let has = |text: &str| body.windows(text.len()).any(|window| window == text.as_bytes());
-    assert!(has("process") && has("mine") && has("https://opentelemetry.io/schemas/1.44.0"));
+    let requests = backend.join().unwrap();
+    for ((request, body), (path, name)) in
+        requests.iter().zip([("traces", "process"), ("metrics", "messaging.process.duration")])
+    {
+        assert!(request.starts_with(&format!("POST /v1/{path} ")), "{request}");
+        let has = |text: &str| body.windows(text.len()).any(|window| window == text.as_bytes());
+        assert!(has(name) && has("mine") && has("https://opentelemetry.io/schemas/1.44.0"), "{path}");
+    }
 }
 
 #[test]

@@ -56,9 +56,32 @@ fn print_telemetry() {
 
 #[test]
 fn off_is_off() {
-    for variables in [("OTEL_SDK_DISABLED", "true"), ("OTEL_TRACES_EXPORTER", "none")] {
-        assert!(in_environment("print_telemetry", &[variables]).contains("ok: Telemetry(off)"));
+    let none = [("OTEL_TRACES_EXPORTER", "none"), ("OTEL_METRICS_EXPORTER", "none")];
+    for variables in [&[("OTEL_SDK_DISABLED", "true")][..], &none] {
+        assert!(in_environment("print_telemetry", variables).contains("ok: Telemetry(off)"));
     }
+}
+
+#[cfg(feature = "otlp")]
+#[test]
+fn spans_and_metrics_are_turned_off_alone() {
+    for (variable, want) in [
+        ("OTEL_TRACES_EXPORTER", "ok: Telemetry { spans: false, metrics: true"),
+        ("OTEL_METRICS_EXPORTER", "ok: Telemetry { spans: true, metrics: false"),
+        ("NOTHING", "ok: Telemetry { spans: true, metrics: true"),
+    ] {
+        let text = in_environment("print_telemetry", &[(variable, "none")]);
+        assert!(text.contains(want), "{text}");
+    }
+}
+
+#[cfg(not(feature = "otlp"))]
+#[test]
+fn without_the_feature_metrics_are_off_unless_asked_for() {
+    let none = ("OTEL_TRACES_EXPORTER", "none");
+    assert!(in_environment("print_telemetry", &[none]).contains("ok: Telemetry(off)"));
+    let text = in_environment("print_telemetry", &[none, ("OTEL_METRICS_EXPORTER", "otlp")]);
+    assert!(text.contains("error: bad setting: `OTEL_METRICS_EXPORTER`; the cargo feature `otlp`"), "{text}");
 }
 
 #[cfg(not(feature = "otlp"))]

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use opentelemetry_semantic_conventions::attribute as theirs;
+use opentelemetry_semantic_conventions::{attribute as theirs, metric};
 use std::{fs, path::Path};
 use throughline_trace::semconv as ours;
 
@@ -24,6 +24,11 @@ fn they_have_the_same_values() {
         (ours::KAFKA_TOMBSTONE, theirs::MESSAGING_KAFKA_MESSAGE_TOMBSTONE),
         (ours::PUBSUB_ORDERING_KEY, theirs::MESSAGING_GCP_PUBSUB_MESSAGE_ORDERING_KEY),
         (ours::PUBSUB_DELIVERY_ATTEMPT, theirs::MESSAGING_GCP_PUBSUB_MESSAGE_DELIVERY_ATTEMPT),
+        (ours::BATCH_COUNT, theirs::MESSAGING_BATCH_MESSAGE_COUNT),
+        (ours::OPERATION_DURATION, metric::MESSAGING_CLIENT_OPERATION_DURATION),
+        (ours::PROCESS_DURATION, metric::MESSAGING_PROCESS_DURATION),
+        (ours::SENT_MESSAGES, metric::MESSAGING_CLIENT_SENT_MESSAGES),
+        (ours::CONSUMED_MESSAGES, metric::MESSAGING_CLIENT_CONSUMED_MESSAGES),
         (ours::SERVER_ADDRESS, theirs::SERVER_ADDRESS),
         (ours::SERVER_PORT, theirs::SERVER_PORT),
         (ours::ERROR_TYPE, theirs::ERROR_TYPE),

@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 use throughline_core::{DemandControl, Event, Observe};
+use throughline_trace::WorkerFigures;
 
 /// What the loop is asked to do. Only ever goes up, but for pause.
 const RUN: u8 = 0;
@@ -47,6 +48,8 @@ pub(crate) struct Counters {
     pub(crate) cancelled: AtomicU64,
     pub(crate) lease_lost: AtomicU64,
     pub(crate) settle_failed: AtomicU64,
+    /// Starts after the first.
+    pub(crate) restarted: AtomicU64,
 }
 
 impl Control {
@@ -175,6 +178,18 @@ impl Control {
 
     pub(crate) fn is_reconnecting(&self) -> bool {
         self.reconnecting.load(Ordering::Relaxed)
+    }
+
+    /// What the metrics say of this replica; `letters`: what was put aside went to the dead letters.
+    pub(crate) fn figures(&self, letters: bool) -> WorkerFigures {
+        let of = |count: &AtomicUsize| count.load(Ordering::Relaxed) as u64;
+        let (counts, mut figures) = (self.counts(), WorkerFigures::default());
+        figures.in_flight = of(&self.in_flight);
+        figures.waiting = of(&self.waiting);
+        figures.restarts = self.counts.restarted.load(Ordering::Relaxed);
+        figures.leases_lost = counts.lease_lost;
+        *(if letters { &mut figures.dead_letters } else { &mut figures.discarded }) = counts.put_aside;
+        figures
     }
 
     pub(crate) fn counts(&self) -> Counts {

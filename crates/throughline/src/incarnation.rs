@@ -19,7 +19,7 @@ use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
-use throughline_core::{BoxError, Demand, DemandControl, Source, Subscription};
+use throughline_core::{BoxError, Demand, DemandControl, Event, Observe, Observer, Source, Subscription};
 use throughline_trace::{Telemetry, TracingLayer};
 use tokio::{
     runtime::Handle,
@@ -67,7 +67,8 @@ where
     let Surroundings { control, gate, tracing, telemetry, data, connected } = around;
     let (room, demand) = Demand::new(subscription.capacity(settings.in_flight));
     control.begin(room.clone());
-    let connecting = pin!(subscription.subscribe(demand.clone(), control.clone()));
+    let observer = Both::or_one(control.clone(), telemetry.observer());
+    let connecting = pin!(subscription.subscribe(demand.clone(), observer));
     let mut source = match select(connecting, pin!(stopping(demand.clone()))).await {
         Either::Left((Ok(source), _)) => source,
         Either::Left((Err(error), _)) => return Exit::Failed(error.into()),
@@ -165,6 +166,25 @@ async fn stopping(demand: Demand) {
             return;
         }
         changed.await;
+    }
+}
+
+/// Status and telemetry both hear what the adapter says.
+struct Both(Observer, Observer);
+
+impl Both {
+    fn or_one(first: Observer, second: Option<Observer>) -> Observer {
+        match second {
+            Some(second) => Arc::new(Both(first, second)),
+            None => first,
+        }
+    }
+}
+
+impl Observe for Both {
+    fn observe(&self, event: Event<'_>) {
+        self.0.observe(event);
+        self.1.observe(event);
     }
 }
 

@@ -79,7 +79,7 @@ pub use throughline_core::{
     Settlement, Settler, Source, Subscription,
 };
 pub use throughline_trace::{
-    MirrorLayer, Relation, Telemetry, TelemetryBuilder, TraceContext, TracingLayer, forward,
+    Metrics, MirrorLayer, Relation, Telemetry, TelemetryBuilder, TraceContext, TracingLayer, forward,
 };
 pub use work_loop::OnLeaseLost;
 pub use worker::{Restarts, Worker};

@@ -14,11 +14,11 @@ use std::{
     fmt,
     future::Future,
     pin::pin,
-    sync::Arc,
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 use throughline_core::Error;
-use throughline_trace::Telemetry;
+use throughline_trace::{Telemetry, WorkerFigures};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 /// Runs workers until a signal, then drains them.
@@ -103,6 +103,7 @@ impl Runtime {
             tracing = tracing.relation(relation);
         }
         let (name, replicas, restart) = (worker.name.clone(), worker.replicas, worker.restarts);
+        let letters = worker.has_dead_letters();
         let live = worker.into_live();
         let recipe = || Recipe {
             name: name.clone(),
@@ -112,7 +113,12 @@ impl Runtime {
             telemetry: self.telemetry.clone(),
             data: self.data.clone(),
         };
-        let replicas = (0..replicas).map(|_| self.plane.adopt(recipe())).collect();
+        let replicas: Vec<_> = (0..replicas).map(|_| self.plane.adopt(recipe())).collect();
+        let controls: Vec<_> = replicas.iter().map(|replica| Arc::downgrade(&replica.control)).collect();
+        self.telemetry.watch(name.clone(), move || {
+            let known = controls.iter().filter_map(Weak::upgrade).map(|control| control.figures(letters));
+            known.reduce(WorkerFigures::plus)
+        });
         let handle = WorkerHandle { name: name.into(), replicas };
         self.workers.push(handle.clone());
         handle

@@ -175,6 +175,10 @@ impl Worker {
         self
     }
 
+    pub(crate) fn has_dead_letters(&self) -> bool {
+        self.dead_letter.is_some()
+    }
+
     pub(crate) fn into_live(self) -> Live {
         let answering = Answering {
             redelivery: self.redelivery,

@@ -4,11 +4,13 @@ use super::{
     Inner, Telemetry,
     admission::{Admission, Counted, Gauge},
     env,
+    meters::Meters,
 };
 use crate::{FollowLinks, Propagation, Relation, lazy, propagation::Named, spans::scope};
 use opentelemetry::{KeyValue, global, propagation::TextMapPropagator, trace::TracerProvider};
 use opentelemetry_sdk::{
     Resource,
+    metrics::{PeriodicReader, SdkMeterProvider, exporter::PushMetricExporter},
     trace::{
         BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider, ShouldSample, SpanExporter, SpanProcessor,
         TracerProviderBuilder,
@@ -28,6 +30,10 @@ pub struct TelemetryBuilder {
     service_name: String,
     export: Option<Export>,
     provider: TracerProviderBuilder,
+    /// Whether there are spans at all.
+    spans: bool,
+    meters: Option<MakeMeters>,
+    commit_spans: bool,
     sampler: Option<Box<dyn ShouldSample>>,
     relation: Option<Relation>,
     attributes: Vec<KeyValue>,
@@ -41,12 +47,18 @@ pub struct TelemetryBuilder {
 type Export =
     Box<dyn FnOnce(TracerProviderBuilder, Arc<Gauge>, usize) -> Result<TracerProviderBuilder, Error> + Send>;
 
+/// Makes the meter provider once its resource is known.
+type MakeMeters = Box<dyn FnOnce(Resource) -> Result<SdkMeterProvider, Error> + Send>;
+
 impl TelemetryBuilder {
     pub(super) fn new(service_name: String) -> Self {
         TelemetryBuilder {
             service_name,
             export: None,
             provider: SdkTracerProvider::builder(),
+            spans: true,
+            meters: None,
+            commit_spans: false,
             sampler: None,
             relation: None,
             attributes: Vec::new(),
@@ -75,6 +87,47 @@ impl TelemetryBuilder {
             let batch = BatchSpanProcessor::builder(counted).with_batch_config(config).build();
             Ok(provider.with_span_processor(Admission::new(batch, gauge)))
         }));
+        self
+    }
+
+    /// Where [`Metrics`](crate::Metrics) go, from a thread of its own: each `OTEL_METRIC_EXPORT_INTERVAL` (in
+    /// milliseconds, else a minute), and when the telemetry is flushed.
+    #[must_use]
+    pub fn metrics_exporter(self, exporter: impl PushMetricExporter) -> Self {
+        self.metrics_exporter_later(move || Ok(exporter))
+    }
+
+    pub(super) fn metrics_exporter_later<E: PushMetricExporter>(
+        mut self,
+        make: impl FnOnce() -> Result<E, Error> + Send + 'static,
+    ) -> Self {
+        self.meters = Some(Box::new(move |resource| {
+            let reader = PeriodicReader::builder(make()?).build();
+            Ok(SdkMeterProvider::builder().with_resource(resource).with_reader(reader).build())
+        }));
+        self
+    }
+
+    /// A meter provider that was set up elsewhere, with its own readers and resource, in place of a
+    /// [`metrics_exporter`](Self::metrics_exporter). The telemetry flushes it, and shuts it down.
+    #[must_use]
+    pub fn meter_provider(mut self, provider: SdkMeterProvider) -> Self {
+        self.meters = Some(Box::new(move |_| Ok(provider)));
+        self
+    }
+
+    /// No spans: contexts pass through, and only metrics are exported.
+    #[must_use]
+    pub fn without_spans(mut self) -> Self {
+        self.spans = false;
+        self
+    }
+
+    /// Whether each automatic commit, as Kafka's, has a span too. Those that fail always have one, and so has every
+    /// settlement of a single message. Default no: a commit a second a partition tells little.
+    #[must_use]
+    pub fn commit_spans(mut self, yes: bool) -> Self {
+        self.commit_spans = yes;
         self
     }
 
@@ -163,27 +216,53 @@ impl TelemetryBuilder {
             Some(sampler) => (Some(sampler), true),
             None => env::sampler()?,
         };
-        let mut provider = self.provider.with_resource(resource(self.service_name, self.attributes)?);
-        if let Some(sampler) = sampler {
-            provider = if follow_links {
-                provider.with_sampler(FollowLinks::new(sampler))
-            } else {
-                provider.with_sampler(sampler)
-            };
-        }
+        let resource = resource(self.service_name, self.attributes)?;
         let gauge = Gauge::new(queue, self.lossless);
-        if let Some(export) = self.export {
-            provider = export(provider, gauge.clone(), queue)?;
-        }
-        let provider = provider.build();
-        let spans: crate::Spans = provider.tracer_with_scope(scope()).into();
+        let meters = match self.meters {
+            Some(make) => Some(Meters::new(make(resource.clone())?, gauge.clone())),
+            None => None,
+        };
+        let provider = if self.spans {
+            let mut provider = self.provider.with_resource(resource);
+            if let Some(sampler) = sampler {
+                provider = if follow_links {
+                    provider.with_sampler(FollowLinks::new(sampler))
+                } else {
+                    provider.with_sampler(sampler)
+                };
+            }
+            if let Some(export) = self.export {
+                provider = export(provider, gauge.clone(), queue)?;
+            }
+            Some(provider.build())
+        } else {
+            None
+        };
+        let spans = provider.as_ref().map(|provider| provider.tracer_with_scope(scope()).into());
+        let inner = Inner {
+            provider,
+            spans,
+            meters,
+            commit_spans: self.commit_spans,
+            relation,
+            follow_links,
+            propagation,
+            gauge,
+            ended: AtomicBool::new(false),
+        };
         if self.global {
-            global::set_tracer_provider(provider.clone());
-            propagation.install();
-            lazy::install(Some(spans.clone()));
+            if let Some(provider) = &inner.provider {
+                global::set_tracer_provider(provider.clone());
+            }
+            if let Some(meters) = &inner.meters {
+                global::set_meter_provider(meters.provider.clone());
+            }
+            inner.propagation.install();
+            lazy::install(lazy::Installed {
+                spans: inner.spans.clone(),
+                metrics: inner.meters.as_ref().map(|meters| meters.metrics.clone()),
+            });
         }
-        let ended = AtomicBool::new(false);
-        let inner = Inner { provider, spans, relation, follow_links, propagation, gauge, ended };
         Ok(Telemetry(Some(Arc::new(inner))))
     }
 }
@@ -202,6 +281,8 @@ impl fmt::Debug for TelemetryBuilder {
         f.debug_struct("TelemetryBuilder")
             .field("service_name", &self.service_name)
             .field("relation", &self.relation)
+            .field("spans", &self.spans)
+            .field("metrics", &self.meters.is_some())
             .field("queue", &self.queue)
             .field("lossless", &self.lossless)
             .field("global", &self.global)

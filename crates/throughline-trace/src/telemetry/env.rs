@@ -26,25 +26,39 @@ pub(super) fn telemetry(service_name: &str) -> Result<Telemetry, Error> {
     if var("OTEL_SDK_DISABLED")?.is_some_and(|value| value.eq_ignore_ascii_case("true")) {
         return Ok(Telemetry::off());
     }
-    match var("OTEL_TRACES_EXPORTER")?.as_deref() {
-        None | Some("otlp") => otlp(service_name),
-        Some("none") => Ok(Telemetry::off()),
-        Some(other) => {
-            Err(bad("OTEL_TRACES_EXPORTER", format!("`{other}` is unknown: say `otlp` or `none`")))
-        }
+    let traces = exporter("OTEL_TRACES_EXPORTER")?.unwrap_or(true);
+    let metrics = exporter("OTEL_METRICS_EXPORTER")?.unwrap_or(cfg!(feature = "otlp"));
+    if traces || metrics { otlp(service_name, traces, metrics) } else { Ok(Telemetry::off()) }
+}
+
+/// Whether there is one, if it is said.
+fn exporter(name: &'static str) -> Result<Option<bool>, Error> {
+    match var(name)?.as_deref() {
+        None => Ok(None),
+        Some("otlp") => Ok(Some(true)),
+        Some("none") => Ok(Some(false)),
+        Some(other) => Err(bad(name, format!("`{other}` is unknown: say `otlp` or `none`"))),
     }
 }
 
 #[cfg(feature = "otlp")]
-fn otlp(service_name: &str) -> Result<Telemetry, Error> {
-    Telemetry::builder(service_name).otlp_from_env()?.build()
+fn otlp(service_name: &str, traces: bool, metrics: bool) -> Result<Telemetry, Error> {
+    let mut builder = Telemetry::builder(service_name);
+    builder = if traces { builder.spans_from_env()? } else { builder.without_spans() };
+    if metrics {
+        builder = builder.metrics_from_env()?;
+    }
+    builder.build()
 }
 
 #[cfg(not(feature = "otlp"))]
-fn otlp(_: &str) -> Result<Telemetry, Error> {
-    let remedy = "the cargo feature `otlp` of `throughline-trace` is off: enable it, set \
-                  OTEL_TRACES_EXPORTER=none, or give an exporter to `Telemetry::builder(..).exporter(..)`";
-    Err(bad("OTEL_TRACES_EXPORTER", remedy))
+fn otlp(_: &str, traces: bool, _: bool) -> Result<Telemetry, Error> {
+    let name = if traces { "OTEL_TRACES_EXPORTER" } else { "OTEL_METRICS_EXPORTER" };
+    let remedy = format!(
+        "the cargo feature `otlp` of `throughline-trace` is off: enable it, set {name}=none, or give an exporter to \
+         `Telemetry::builder(..)`"
+    );
+    Err(bad(name, remedy))
 }
 
 /// The sampler, and whether it is to follow links: one that ignores its parent ignores links too.

@@ -3,17 +3,23 @@
 mod admission;
 mod builder;
 mod env;
+mod meters;
 #[cfg(feature = "otlp")]
 mod otlp;
 mod wait;
 
 pub use builder::TelemetryBuilder;
 
-use crate::{MirrorLayer, Propagation, Relation, Spans, TracingLayer, spans::scope};
+use crate::{
+    Metrics, MirrorLayer, Propagation, Relation, Spans, TracingLayer, WorkerFigures, metrics::Hearing,
+    spans::scope,
+};
 use admission::Gauge;
+use meters::Meters;
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_sdk::{
     error::{OTelSdkError, OTelSdkResult},
+    metrics::SdkMeterProvider,
     trace::SdkTracerProvider,
 };
 use std::{
@@ -23,9 +29,9 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
-use throughline_core::{Destination, Error, ErrorKind};
+use throughline_core::{Destination, Error, ErrorKind, Observer};
 
 /// A set-up of OpenTelemetry, or none. A clone is one reference count.
 ///
@@ -48,8 +54,10 @@ use throughline_core::{Destination, Error, ErrorKind};
 pub struct Telemetry(Option<Arc<Inner>>);
 
 struct Inner {
-    provider: SdkTracerProvider,
-    spans: Spans,
+    provider: Option<SdkTracerProvider>,
+    spans: Option<Spans>,
+    meters: Option<Meters>,
+    commit_spans: bool,
     relation: Relation,
     follow_links: bool,
     propagation: Propagation,
@@ -60,13 +68,14 @@ struct Inner {
 
 impl Telemetry {
     /// As the environment says: `OTEL_SDK_DISABLED`, `OTEL_SERVICE_NAME` (else `service_name`),
-    /// `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_TRACES_EXPORTER` (`otlp`, the default, or `none`), `OTEL_EXPORTER_OTLP_*`,
-    /// `OTEL_TRACES_SAMPLER`, `OTEL_PROPAGATORS`, `OTEL_BSP_*`, `OTEL_SPAN_*_LIMIT`, and `THROUGHLINE_RELATION`
-    /// (`link` or `parent-and-link`).
+    /// `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_TRACES_EXPORTER` and `OTEL_METRICS_EXPORTER` (`otlp`, the default, or
+    /// `none`), `OTEL_EXPORTER_OTLP_*`, `OTEL_METRIC_EXPORT_INTERVAL`, `OTEL_TRACES_SAMPLER`, `OTEL_PROPAGATORS`,
+    /// `OTEL_BSP_*`, `OTEL_SPAN_*_LIMIT`, and `THROUGHLINE_RELATION` (`link` or `parent-and-link`).
     ///
     /// # Errors
     /// [`Config`](ErrorKind::Config) for a value that is unknown or malformed, and without the cargo feature `otlp`
-    /// unless the exporter is `none`.
+    /// unless the traces' exporter is `none`; metrics are then only exported if the environment asks for it, which is
+    /// the same error.
     pub fn from_env(service_name: &str) -> Result<Self, Error> {
         env::telemetry(service_name)
     }
@@ -77,18 +86,20 @@ impl Telemetry {
         TelemetryBuilder::new(service_name.into())
     }
 
-    /// No spans; contexts pass through.
+    /// No spans and no metrics; contexts pass through.
     pub const fn off() -> Self {
         Telemetry(None)
     }
 
-    /// Around a provider that was set up elsewhere. What it drops is not known here, and its sampler is taken not to
-    /// follow links.
+    /// Around a provider that was set up elsewhere. What it drops is not known here, its sampler is taken not to
+    /// follow links, and there are no metrics.
     pub fn from_provider(provider: SdkTracerProvider) -> Self {
         let spans = provider.tracer_with_scope(scope()).into();
         Telemetry(Some(Arc::new(Inner {
-            provider,
-            spans,
+            provider: Some(provider),
+            spans: Some(spans),
+            meters: None,
+            commit_spans: false,
             relation: Relation::default(),
             follow_links: false,
             propagation: Propagation::installed(),
@@ -99,7 +110,12 @@ impl Telemetry {
 
     /// Where spans are started; `None` if there is no SDK.
     pub fn spans(&self) -> Option<Spans> {
-        self.0.as_ref().map(|inner| inner.spans.clone())
+        self.0.as_ref().and_then(|inner| inner.spans.clone())
+    }
+
+    /// What is counted and measured; `None` if nothing exports it.
+    pub fn metrics(&self) -> Option<Metrics> {
+        self.meters().map(|meters| meters.metrics.clone())
     }
 
     /// The formats on the wire.
@@ -116,7 +132,8 @@ impl Telemetry {
     pub fn tracing_layer(&self) -> TracingLayer {
         match &self.0 {
             None => TracingLayer::passthrough(),
-            Some(inner) => TracingLayer::build(Some(inner.spans.clone()))
+            Some(inner) => TracingLayer::build(inner.spans.clone())
+                .metrics(self.metrics())
                 .relation(inner.relation)
                 .follow_links(inner.follow_links)
                 .propagation(inner.propagation.clone()),
@@ -128,7 +145,28 @@ impl Telemetry {
         let layer = MirrorLayer::new(destination);
         match &self.0 {
             None => layer,
-            Some(inner) => layer.spans_with(inner.spans.clone(), inner.propagation.clone()),
+            Some(inner) => {
+                layer.source(inner.spans.clone(), inner.propagation.clone()).metrics(self.metrics())
+            }
+        }
+    }
+
+    /// What turns a source's events into spans and metrics: settlements, lag, skipped offsets. One for each source.
+    pub fn observer(&self) -> Option<Observer> {
+        let inner = self.0.as_ref()?;
+        let metrics = inner.meters.as_ref().map(|meters| (meters.metrics.clone(), &*meters.registry));
+        Some(Arc::new(Hearing::new(inner.spans.clone(), metrics, inner.commit_spans)))
+    }
+
+    /// Asks for a worker's figures whenever metrics are collected, until the answer is `None`. Workers of one name are
+    /// added up.
+    pub fn watch(
+        &self,
+        worker: impl Into<String>,
+        figures: impl Fn() -> Option<WorkerFigures> + Send + Sync + 'static,
+    ) {
+        if let Some(meters) = self.meters() {
+            meters.watch(worker.into(), figures);
         }
     }
 
@@ -155,27 +193,34 @@ impl Telemetry {
         self.0.as_ref().is_none_or(|inner| inner.gauge.intake_open())
     }
 
-    /// Exports what has ended, within this time. The work is done on a thread of its own, and this thread **blocks**:
-    /// in async code use [`flushed`](Self::flushed). After a [`shutdown`](Self::shutdown) it does nothing.
+    /// Exports what has ended and what was measured, within this time. The work is done on threads of its own, and this
+    /// thread **blocks**: in async code use [`flushed`](Self::flushed). After a [`shutdown`](Self::shutdown) it does
+    /// nothing.
     ///
     /// # Errors
-    /// [`Timeout`](ErrorKind::Timeout), or what the exporter reports.
+    /// [`Timeout`](ErrorKind::Timeout), or what the spans' exporter reports. Metrics that a backend does not take are
+    /// a log line, since many backends of traces take none.
     pub fn flush(&self, within: Duration) -> Result<(), Error> {
-        let Some(provider) = self.provider().filter(|_| !self.has_ended()) else { return Ok(()) };
-        outcome("flush", wait::blocking(within, move || provider.force_flush()))
+        let Some(inner) = self.0.as_ref().filter(|inner| !inner.ended.load(Ordering::Acquire)) else {
+            return Ok(());
+        };
+        inner.export("flush", within, |spans, _| spans.force_flush(), |meters| meters.force_flush())
     }
 
-    /// Exports what has ended and ends the telemetry, within this time. The work is done on a thread of its own, and
-    /// this thread **blocks**: in async code use [`finished`](Self::finished). A second shutdown does nothing.
+    /// As [`flush`](Self::flush), and ends the telemetry; in async code use [`finished`](Self::finished). A second
+    /// shutdown does nothing.
     ///
     /// # Errors
-    /// [`Timeout`](ErrorKind::Timeout), or what the exporter reports.
+    /// As `flush`.
     pub fn shutdown(&self, within: Duration) -> Result<(), Error> {
-        let Some(provider) = self.provider() else { return Ok(()) };
-        if let Some(inner) = &self.0 {
-            inner.ended.store(true, Ordering::Release);
-        }
-        outcome("shutdown", wait::blocking(within, move || provider.shutdown_with_timeout(within)))
+        let Some(inner) = &self.0 else { return Ok(()) };
+        inner.ended.store(true, Ordering::Release);
+        inner.export(
+            "shutdown",
+            within,
+            |spans, within| spans.shutdown_with_timeout(within),
+            |meters| meters.shutdown(),
+        )
     }
 
     /// [`flush`](Self::flush) for async code: needs no runtime and blocks none, so an exporter that works on the
@@ -203,12 +248,30 @@ impl Telemetry {
         wait::off_thread(move || this.shutdown(within))
     }
 
-    fn has_ended(&self) -> bool {
-        self.0.as_ref().is_some_and(|inner| inner.ended.load(Ordering::Acquire))
+    fn meters(&self) -> Option<&Meters> {
+        self.0.as_ref().and_then(|inner| inner.meters.as_ref())
     }
+}
 
-    fn provider(&self) -> Option<SdkTracerProvider> {
-        self.0.as_ref().map(|inner| inner.provider.clone())
+impl Inner {
+    /// Spans first: what their export drops is counted by a metric. They leave the metrics a quarter of the time.
+    fn export(
+        &self,
+        what: &str,
+        within: Duration,
+        spans: fn(&SdkTracerProvider, Duration) -> OTelSdkResult,
+        meters: fn(&SdkMeterProvider) -> OTelSdkResult,
+    ) -> Result<(), Error> {
+        let deadline = Instant::now() + within;
+        let first = if self.meters.is_some() { within / 4 * 3 } else { within };
+        let result = self
+            .provider
+            .clone()
+            .map_or(Ok(()), |provider| outcome(what, wait::blocking(first, move || spans(&provider, first))));
+        if let Some(all) = &self.meters {
+            all.export(what, deadline.saturating_duration_since(Instant::now()), meters);
+        }
+        result
     }
 }
 
@@ -230,6 +293,8 @@ impl fmt::Debug for Telemetry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(inner) = &self.0 else { return f.write_str("Telemetry(off)") };
         f.debug_struct("Telemetry")
+            .field("spans", &inner.spans.is_some())
+            .field("metrics", &inner.meters.is_some())
             .field("relation", &inner.relation)
             .field("follow_links", &inner.follow_links)
             .field("propagation", &inner.propagation)

@@ -14,7 +14,7 @@ use crate::{
 };
 use actix::prelude::*;
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 use throughline_core::{BoxError, Error, ErrorKind};
@@ -115,6 +115,7 @@ impl WorkerActor {
         }
         let wait = doubled(self.restart.first, self.restart.longest, self.restarts);
         self.restarts += 1;
+        self.control.counts.restarted.fetch_add(1, Relaxed);
         tracing::warn!(worker = %self.name, ?wait, %error, "the worker failed and will start again");
         self.set(WorkerState::BackingOff);
         context.notify_later(Start, wait);

@@ -1,6 +1,6 @@
 //! What an adapter says of its own doings.
 
-use crate::{Destination, Error, Settlement};
+use crate::{ByteString, Destination, Error, Settlement};
 use std::{fmt, sync::Arc, time::Duration};
 
 /// Listens to an adapter. Called from its threads, once a batch rather than once a message: it must return at once.
@@ -75,13 +75,18 @@ pub enum Event<'a> {
     },
     /// It is back.
     Reconnected,
+    /// Which topics of the subscription do not exist, or no longer: said at each change.
+    Missing {
+        /// Their names; none if all are there again.
+        topics: &'a [ByteString],
+    },
     /// How far a partition is behind its end.
     Lag {
         /// The topic.
         destination: &'a Arc<Destination>,
         /// The partition.
         partition: i32,
-        /// Messages.
+        /// Messages that are not done, as far as this consumer may see them.
         messages: i64,
     },
     /// The assignment changed.

@@ -9,6 +9,7 @@ use crate::{
     errors,
     pausing::list,
     poll::Poller,
+    slots::NONE,
 };
 use rdkafka::{TopicPartitionList, consumer::Consumer};
 use std::time::{Duration, Instant};
@@ -30,6 +31,9 @@ impl Poller {
             let inbox = self.consumer.context().take();
             for answer in inbox.commits {
                 self.on_committed(answer);
+            }
+            if let Some(statistics) = inbox.statistics {
+                self.on_statistics(&statistics);
             }
             for change in inbox.changes {
                 match change {
@@ -67,7 +71,7 @@ impl Poller {
         let (owner, lease) = Lease::new(Some(self.demand.clone()));
         slot.lease = Some((owner, lease));
         (slot.assigned, slot.revoking, slot.paused) = (true, false, false);
-        (slot.requested, slot.committed) = (-1, -1);
+        (slot.requested, slot.committed, slot.next, slot.end) = (NONE, NONE, NONE, None);
         self.demand.assign(slot.partition.index);
     }
 

@@ -51,7 +51,6 @@ impl Poller {
         let mut parts = Vec::new();
         for (at, slot) in self.slots.iter().enumerate() {
             if slot.assigned
-                && slot.requested >= 0
                 && let Some((offset, count)) = slot.partition.progress_above(slot.requested)
             {
                 parts.push((at, offset, count));
@@ -112,8 +111,11 @@ impl Poller {
                 }
             };
             let answer = error.as_ref().map_or(Ok(()), Err);
-            let settled = Settled::new(destination, part.count, Settlement::Ack, answer, duration);
-            self.observer.observe(Event::Settled(settled));
+            // Passing the end of a log settles nothing.
+            if part.count > 0 || answer.is_err() {
+                let settled = Settled::new(destination, part.count, Settlement::Ack, answer, duration);
+                self.observer.observe(Event::Settled(settled));
+            }
         }
     }
 }

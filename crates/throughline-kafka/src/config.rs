@@ -11,12 +11,14 @@ const SYSTEM: &str = "kafka";
 /// Ours, for both directions, unless the user set them.
 const DEFAULTS: [(&str, &str); 2] = [("client.id", "throughline"), ("reconnect.backoff.max.ms", "1000")];
 
-const CONSUMER_DEFAULTS: [(&str, &str); 7] = [
+const CONSUMER_DEFAULTS: [(&str, &str); 8] = [
     // The default of a second lets a fast consumer run dry between two fetches.
     ("fetch.queue.backoff.ms", "5"),
     ("queued.max.messages.kbytes", "16384"),
     ("queued.min.messages", "10000"),
     ("fetch.max.bytes", "8388608"),
+    // Lag, and the end of a log behind what it leaves out, are known from nowhere else.
+    ("statistics.interval.ms", "1000"),
     ("enable.partition.eof", "false"),
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),

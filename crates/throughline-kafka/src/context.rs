@@ -1,5 +1,6 @@
 //! What the client calls back with, written down for the poll thread: nothing is decided or waited for in a callback.
 
+use crate::statistics::Statistics;
 use rdkafka::{
     ClientContext, TopicPartitionList,
     config::RDKafkaLogLevel,
@@ -29,6 +30,8 @@ pub(crate) struct Inbox {
     pub(crate) commits: Vec<Result<(), Code>>,
     /// The client's own words on its last error.
     pub(crate) reason: Option<(Code, String)>,
+    /// The newest.
+    pub(crate) statistics: Option<Statistics>,
 }
 
 #[derive(Default)]
@@ -47,7 +50,9 @@ impl Context {
 
     pub(crate) fn take(&self) -> Inbox {
         self.pending.store(false, Ordering::Release);
-        std::mem::take(&mut *self.inbox())
+        let mut inbox = self.inbox();
+        let reason = inbox.reason.clone();
+        std::mem::replace(&mut inbox, Inbox { reason, ..Inbox::default() })
     }
 
     /// The answers to commits alone; changes of the assignment wait.
@@ -140,7 +145,11 @@ impl ClientContext for Context {
         log(level, facility, text);
     }
 
-    fn stats_raw(&self, _: &[u8]) {}
+    fn stats_raw(&self, json: &[u8]) {
+        if let Some(statistics) = Statistics::parse(json) {
+            self.put(|inbox| inbox.statistics = Some(statistics));
+        }
+    }
 }
 
 /// One line of the client's own log.

@@ -20,8 +20,8 @@
 //! - **Records as they are.** Duplicate, null and empty headers, keys that are not text, tombstones and their order
 //!   are kept byte for byte. A record is copied once, into one buffer.
 //!
-//! Transactions, and committing past transaction markers at the very end of a log, are not part of this version: after
-//! a transactional producer the committed offset may rest a marker or two below the end, and nothing comes again.
+//! - **The end is the end.** What a log leaves out (transaction markers, aborted transactions, what was compacted away)
+//!   holds nothing up: a group that has done everything has committed the end of the log, a few seconds later.
 //!
 //! # Which partition a key goes to
 //! The same as with Java's clients (`murmur2_random`): murmur2 of the key; without a key, any. librdkafka's own default
@@ -49,8 +49,11 @@ mod poll;
 mod producer;
 mod settler;
 mod sink;
+mod slots;
 mod source;
+mod statistics;
 mod subscription;
+mod trouble;
 
 pub use admin::Admin;
 pub use config::{Kafka, KafkaGroup};

@@ -77,7 +77,11 @@ impl Partition {
         self.tracker().full()
     }
 
-    #[cfg(test)]
+    /// The log is read to its end here.
+    pub(crate) fn reach(&self, end: i64) {
+        self.tracker().reach(end);
+    }
+
     pub(crate) fn lowest_open(&self) -> Option<i64> {
         self.tracker().lowest_open()
     }

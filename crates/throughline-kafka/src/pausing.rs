@@ -2,7 +2,8 @@
 
 use crate::{
     partitions::Partition,
-    poll::{Held, Poller, Slot},
+    poll::Poller,
+    slots::{Held, Slot},
 };
 use rdkafka::{TopicPartitionList, consumer::Consumer, error::KafkaError};
 
@@ -11,7 +12,7 @@ impl Poller {
     pub(crate) fn block(&mut self, held: Held) {
         let slot = &mut self.slots[held.slot];
         slot.paused = true;
-        slot.waits_since = None;
+        (slot.waits_since, slot.end) = (None, None);
         let list = list([&*slot.partition]);
         self.held.push_front(held);
         self.report("pause", self.consumer.pause(&list));
@@ -24,7 +25,7 @@ impl Poller {
             |slot: &&mut Slot| slot.paused && !demand.blocked(slot.partition.index) && !slot.partition.full();
         let mut freed = Vec::new();
         for slot in self.slots.iter_mut().filter(free) {
-            slot.paused = false;
+            (slot.paused, slot.end) = (false, None);
             if slot.assigned {
                 freed.push(slot.partition.clone());
             }
@@ -37,6 +38,7 @@ impl Poller {
     pub(crate) fn pause_all(&mut self) {
         if !self.all_paused {
             self.all_paused = true;
+            self.slots.iter_mut().for_each(|slot| slot.end = None);
             let assigned = list(self.slots.iter().filter(|slot| slot.assigned).map(|slot| &*slot.partition));
             self.report("pause", self.consumer.pause(&assigned));
         }

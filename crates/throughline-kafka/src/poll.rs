@@ -10,18 +10,14 @@ use crate::{
     commit::{self, Outstanding},
     connect::connect,
     context::Context,
-    errors,
     exchange::Exchange,
     headers::{self, HeadersUnreadable},
-    offsets::Refused,
-    partitions::Partition,
+    slots::{Held, Slot},
     subscription::Plan,
 };
 use rdkafka::{
     Message as _, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
-    error::KafkaError,
-    types::RDKafkaErrorCode as Code,
 };
 use std::{
     collections::{HashMap, VecDeque},
@@ -31,10 +27,7 @@ use std::{
     thread::Thread,
     time::{Duration, Instant},
 };
-use throughline_core::{
-    Delivery, Demand, Destination, Error, ErrorKind, Event, Lease, LeaseOwner, Message, Observer,
-    PartitionIndex,
-};
+use throughline_core::{Delivery, Demand, Destination, Error, Event, Observer};
 use tokio::sync::oneshot;
 
 /// The most that goes to the worker at once, in messages and bytes. Two threads meet for each batch and two more are
@@ -48,35 +41,10 @@ const PATIENCE: Duration = Duration::from_millis(100);
 const PATIENCE_PAUSED: Duration = Duration::from_millis(10);
 /// How long a lack of demand lasts before everything is paused.
 const PAUSE_AFTER: Duration = Duration::from_millis(500);
-/// How long a partition is blocked before it alone is paused. A fetch brings a long run of one partition, which fills
-/// its share again and again: a pause each time would throw away what was prefetched.
-const BLOCK_AFTER: Duration = Duration::from_millis(100);
-/// How long it is waited for at once.
+/// How long a blocked partition is waited for at once.
 const BLOCK_LOOK: Duration = Duration::from_millis(5);
 /// How often events are looked for without demand.
 const IDLE: Duration = Duration::from_millis(50);
-
-/// One partition, as this thread sees it.
-pub(crate) struct Slot {
-    pub(crate) partition: Arc<Partition>,
-    pub(crate) lease: Option<(LeaseOwner, Lease)>,
-    pub(crate) assigned: bool,
-    /// On its way to another member: nothing more is handed out.
-    pub(crate) revoking: bool,
-    /// Paused alone, since it is blocked or its window is full.
-    pub(crate) paused: bool,
-    /// Since when its record waits at the head of everything, because it is blocked and not yet paused.
-    pub(crate) waits_since: Option<Instant>,
-    /// What was asked to be committed, and what was confirmed, in this assignment. Below 0: nothing yet.
-    pub(crate) requested: i64,
-    pub(crate) committed: i64,
-}
-
-/// A record that was read and not handed out yet: it is in no tracker, so that it comes again if it is dropped.
-pub(crate) struct Held {
-    pub(crate) slot: usize,
-    message: Message,
-}
 
 pub(crate) struct Poller {
     pub(crate) consumer: Arc<BaseConsumer<Context>>,
@@ -87,7 +55,7 @@ pub(crate) struct Poller {
     pub(crate) observer: Observer,
     pub(crate) exchange: Arc<Exchange>,
     pub(crate) slots: Vec<Slot>,
-    by_name: HashMap<String, (Arc<Destination>, HashMap<i32, usize>)>,
+    pub(crate) by_name: HashMap<String, (Arc<Destination>, HashMap<i32, usize>)>,
     /// The slot of the last record: most are followed by one of the same partition.
     last: usize,
     pub(crate) held: VecDeque<Held>,
@@ -96,8 +64,8 @@ pub(crate) struct Poller {
     pub(crate) progress: Arc<AtomicUsize>,
     pub(crate) outstanding: Option<Outstanding>,
     pub(crate) last_commit: Instant,
-    reconnecting: bool,
-    failed: bool,
+    pub(crate) reconnecting: bool,
+    pub(crate) failed: bool,
 }
 
 /// The thread's life.
@@ -241,57 +209,6 @@ impl Poller {
         std::thread::park_timeout(at_most);
     }
 
-    /// The oldest record whose partition may go on.
-    fn next_held(&mut self) -> Option<Held> {
-        let slots = &self.slots;
-        let at = self.held.iter().position(|held| !slots[held.slot].paused)?;
-        self.held.remove(at)
-    }
-
-    /// Hands one record out, or keeps it and pauses its partition.
-    fn deliver(&mut self, held: Held) -> Option<Delivery<KafkaSettler>> {
-        let index = self.slots[held.slot].partition.index;
-        if self.demand.blocked(index) {
-            let since = *self.slots[held.slot].waits_since.get_or_insert_with(Instant::now);
-            if since.elapsed() >= BLOCK_AFTER {
-                self.block(held);
-            } else {
-                self.held.push_front(held);
-            }
-            return None;
-        }
-        self.slots[held.slot].waits_since = None;
-        let offset = held.message.origin().and_then(|origin| origin.offset).unwrap_or_default();
-        let slot = &mut self.slots[held.slot];
-        let ticket = match slot.partition.deliver(offset) {
-            Ok(ticket) => ticket,
-            Err(Refused::Full) => {
-                self.block(held);
-                return None;
-            }
-            // Given up since it was read: its next owner reads it again.
-            Err(Refused::Unassigned) => return None,
-            Err(Refused::WentBack { lowest_open }) if offset <= lowest_open => {
-                // The log was reset to a place from where everything open is read again.
-                self.begin_again(held.slot);
-                return self.deliver(held);
-            }
-            Err(Refused::WentBack { lowest_open }) => {
-                let at = format!("{}/{}", slot.partition.topic(), slot.partition.number);
-                let source = format!("offset {offset} came while {lowest_open} is open");
-                let error = Error::new(ErrorKind::Broker, at, "the log was reset under the consumer");
-                self.fail(error.with_source(source));
-                return None;
-            }
-        };
-        if slot.requested < 0 {
-            (slot.requested, slot.committed) = (offset, offset);
-        }
-        let lease = slot.lease.as_ref().map_or_else(Lease::forever, |(_, lease)| lease.clone());
-        let settler = KafkaSettler::new(slot.partition.clone(), ticket);
-        Some(Delivery { message: held.message, settler, lease, partition: index })
-    }
-
     /// Polls once: a record goes to `held`, everything else to where it belongs. Says whether a record came.
     pub(crate) fn poll(&mut self, patience: Duration) -> bool {
         let record = match self.consumer.poll(patience) {
@@ -323,82 +240,12 @@ impl Poller {
                 offset: record.offset(),
             });
         }
+        let next = record.offset() + 1;
         self.last = at;
         self.held.push_back(Held { slot: at, message });
-        if std::mem::take(&mut self.reconnecting) {
-            self.observer.observe(Event::Reconnected);
-        }
+        (self.slots[at].next, self.slots[at].end) = (next, None);
+        self.reconnected();
         true
-    }
-
-    fn on_error(&mut self, error: KafkaError) {
-        let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
-        let Some(code) = error.rdkafka_error_code() else { return };
-        if code == Code::PartitionEOF {
-            return;
-        }
-        let code = match (code, self.consumer.client().fatal_error()) {
-            (Code::Fatal, Some((code, _))) => code,
-            _ => code,
-        };
-        let (kind, remedy) = errors::meaning(code);
-        // The client names the topic only in its own words.
-        let resource =
-            if kind == ErrorKind::NotFound { self.plan.topics.join(",") } else { self.plan.group.clone() };
-        let reason = self.consumer.context().reason().filter(|(c, _)| *c == code).map(|(_, reason)| reason);
-        let typed =
-            Error::new(kind, resource, remedy).with_source(reason.unwrap_or_else(|| error.to_string()));
-        if fatal || errors::ends_source(code) {
-            self.fail(typed);
-        } else if kind == ErrorKind::Unreachable {
-            if !std::mem::replace(&mut self.reconnecting, true) {
-                self.observer.observe(Event::Reconnecting { error: &typed });
-            }
-        } else {
-            self.observer.observe(Event::Reconnecting { error: &typed });
-        }
-    }
-
-    /// Ends the source; the membership is kept until it is closed.
-    pub(crate) fn fail(&mut self, error: Error) {
-        self.failed = true;
-        self.exchange.fail(error);
-    }
-
-    /// The slot of a partition, made at its first assignment.
-    pub(crate) fn slot(&mut self, topic: &str, number: i32) -> usize {
-        let (kafka, group) = (&self.plan.kafka, &self.plan.group);
-        let fresh = || (kafka.destination(topic, Some(group)), HashMap::new());
-        let (destination, numbers) = self.by_name.entry(topic.to_owned()).or_insert_with(fresh);
-        let slots = &mut self.slots;
-        *numbers.entry(number).or_insert_with(|| {
-            let index = PartitionIndex(u32::try_from(slots.len()).unwrap_or(u32::MAX));
-            let partition = Partition::new(destination.clone(), number, index, self.progress.clone());
-            slots.push(Slot {
-                partition: Arc::new(partition),
-                lease: None,
-                assigned: false,
-                revoking: false,
-                paused: false,
-                waits_since: None,
-                requested: -1,
-                committed: -1,
-            });
-            slots.len() - 1
-        })
-    }
-
-    /// The slot of a partition that was assigned before.
-    pub(crate) fn find(&self, topic: &str, number: i32) -> Option<usize> {
-        self.by_name.get(topic).and_then(|(_, numbers)| numbers.get(&number)).copied()
-    }
-
-    /// Forgets what was read and not handed out of these slots: it is read again by who owns them next.
-    pub(crate) fn drop_held(&mut self, of: &[usize]) {
-        self.held.retain(|held| !of.contains(&held.slot));
-        for &at in of {
-            self.slots[at].waits_since = None;
-        }
     }
 }
 

@@ -146,8 +146,11 @@ impl KafkaSubscription {
     }
 
     pub(crate) fn plan(&self) -> Result<Plan, Error> {
+        let config = self.config()?;
+        let uncommitted = config.get("isolation.level").is_some_and(|level| level == "read_uncommitted");
         Ok(Plan {
-            config: self.config()?,
+            config,
+            read_committed: !uncommitted,
             kafka: self.kafka.clone(),
             group: self.group.clone(),
             topics: self.topics.clone(),
@@ -167,6 +170,8 @@ pub(crate) struct Plan {
     pub(crate) commit_interval: Duration,
     pub(crate) revoke_timeout: Duration,
     pub(crate) connect_timeout: Duration,
+    /// Whether open and aborted transactions are hidden, as they are by default.
+    pub(crate) read_committed: bool,
 }
 
 impl Subscription for KafkaSubscription {

@@ -1,6 +1,9 @@
 //! What the actor, the loop and the handle of one worker share.
 
-use crate::status::{Blocked, Counts};
+use crate::{
+    heard::Heard,
+    status::{Blocked, Counts},
+};
 use futures_util::task::AtomicWaker;
 use std::{
     fmt,
@@ -10,7 +13,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use throughline_core::{DemandControl, Event, Observe};
+use throughline_core::DemandControl;
 use throughline_trace::WorkerFigures;
 
 /// What the loop is asked to do. Only ever goes up, but for pause.
@@ -34,7 +37,7 @@ pub(crate) struct Control {
     pub(crate) counts: Counters,
     demand: Mutex<Option<DemandControl>>,
     blocked: Mutex<Option<Blocked>>,
-    reconnecting: AtomicBool,
+    pub(crate) heard: Heard,
 }
 
 /// Counted since the worker was spawned, over all its restarts.
@@ -67,7 +70,7 @@ impl Control {
             counts: Counters::default(),
             demand: Mutex::new(None),
             blocked: Mutex::new(None),
-            reconnecting: AtomicBool::new(false),
+            heard: Heard::default(),
         }
     }
 
@@ -89,7 +92,7 @@ impl Control {
         for gauge in [&self.in_flight, &self.waiting, &self.parked] {
             gauge.store(0, Ordering::Relaxed);
         }
-        self.reconnecting.store(false, Ordering::Relaxed);
+        self.heard.forget();
     }
 
     /// The next incarnation may run: what the one before was told to do ended with it.
@@ -176,10 +179,6 @@ impl Control {
         lock(&self.blocked).clone()
     }
 
-    pub(crate) fn is_reconnecting(&self) -> bool {
-        self.reconnecting.load(Ordering::Relaxed)
-    }
-
     /// What the metrics say of this replica; `letters`: what was put aside went to the dead letters.
     pub(crate) fn figures(&self, letters: bool) -> WorkerFigures {
         let of = |count: &AtomicUsize| count.load(Ordering::Relaxed) as u64;
@@ -203,6 +202,7 @@ impl Control {
             cancelled: of(&self.counts.cancelled),
             lease_lost: of(&self.counts.lease_lost),
             settle_failed: of(&self.counts.settle_failed),
+            skipped: of(&self.heard.skipped),
         }
     }
 
@@ -221,38 +221,6 @@ pub(crate) struct Busy<'a>(&'a Control);
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
         self.0.busy_since.store(0, Ordering::Release);
-    }
-}
-
-/// What the adapter says becomes status and a log line.
-impl Observe for Control {
-    fn observe(&self, event: Event<'_>) {
-        match event {
-            // One line for each outage: the adapter says it at every try.
-            Event::Reconnecting { error } if !self.reconnecting.swap(true, Ordering::Relaxed) => {
-                tracing::warn!(%error, "the broker is away; trying again");
-            }
-            Event::Reconnected if self.reconnecting.swap(false, Ordering::Relaxed) => {
-                tracing::info!("the broker is back");
-            }
-            Event::LeaseLost { destination, count } => {
-                self.counts.lease_lost.fetch_add(count as u64, Ordering::Relaxed);
-                tracing::warn!(destination = %destination.name, count, "deliveries are no longer ours");
-            }
-            Event::Settled(settled) => {
-                if let Err(error) = settled.result {
-                    self.counts.settle_failed.fetch_add(settled.count as u64, Ordering::Relaxed);
-                    tracing::warn!(%error, count = settled.count, "the broker did not take a settlement");
-                }
-            }
-            Event::Skipped { destination, partition, from, to, reason } => {
-                tracing::warn!(destination = %destination.name, partition, from, to, reason, "offsets skipped");
-            }
-            Event::Rebalanced { assigned, revoked } => {
-                tracing::debug!(assigned = assigned.len(), revoked = revoked.len(), "rebalanced");
-            }
-            _ => {}
-        }
     }
 }
 

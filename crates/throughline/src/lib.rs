@@ -44,6 +44,7 @@ mod boxed;
 mod control;
 mod flush;
 mod handler;
+mod heard;
 mod incarnation;
 mod lanes;
 mod middleware;

@@ -46,6 +46,8 @@ pub struct Counts {
     pub lease_lost: u64,
     /// Settlements that the broker did not take; the messages come again.
     pub settle_failed: u64,
+    /// Messages that were gone from the log before they could be delivered, by its retention or by someone's hand.
+    pub skipped: u64,
 }
 
 /// A message that was rejected and is held, because nobody said where rejected messages go.
@@ -79,9 +81,14 @@ pub struct Status {
     pub blocked: Option<Blocked>,
     /// Whether the adapter is trying to reach its broker again.
     pub reconnecting: bool,
+    /// Topics of the subscription that do not exist, or no longer. Messages of the others flow.
+    pub missing: Vec<ByteString>,
+    /// How many messages the broker has that are not done, in the partitions that the worker holds; `None` where the
+    /// broker does not tell.
+    pub lag: Option<u64>,
     /// Whether a loop has been stuck in one handler for more than five seconds.
     pub frozen: bool,
-    /// Why it failed last.
+    /// What keeps it from its broker, or why it failed last.
     pub error: Option<String>,
 }
 
@@ -111,6 +118,8 @@ impl Status {
             counts: Counts::default(),
             blocked: None,
             reconnecting: false,
+            missing: Vec::new(),
+            lag: None,
             frozen: report.frozen,
             error: report.error,
         }
@@ -120,6 +129,8 @@ impl Status {
         let frozen_over = |s: &Status| (s.state, s.frozen);
         if frozen_over(&other) > frozen_over(&self) {
             self.error = other.error.or(self.error);
+        } else {
+            self.error = self.error.or(other.error);
         }
         self.state = self.state.max(other.state);
         self.restarts += other.restarts;
@@ -129,6 +140,12 @@ impl Status {
         self.counts = self.counts.plus(other.counts);
         self.blocked = self.blocked.or(other.blocked);
         self.reconnecting |= other.reconnecting;
+        for topic in other.missing {
+            if !self.missing.contains(&topic) {
+                self.missing.push(topic);
+            }
+        }
+        self.lag = [self.lag, other.lag].into_iter().flatten().reduce(|a, b| a + b);
         self.frozen |= other.frozen;
         self
     }
@@ -145,6 +162,7 @@ impl Counts {
             cancelled: self.cancelled + other.cancelled,
             lease_lost: self.lease_lost + other.lease_lost,
             settle_failed: self.settle_failed + other.settle_failed,
+            skipped: self.skipped + other.skipped,
         }
     }
 }

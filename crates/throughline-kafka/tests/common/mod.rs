@@ -23,9 +23,13 @@ pub(crate) const LONG: Duration = Duration::from_secs(60);
 
 /// The broker that the test command started. Without one a test fails: it must not pass unseen.
 pub(crate) fn kafka() -> Kafka {
-    let servers = std::env::var("THROUGHLINE_KAFKA")
-        .expect("THROUGHLINE_KAFKA=host:port names the broker; `cargo xtask test` starts one and sets it");
-    Kafka::new(servers)
+    Kafka::new(servers())
+}
+
+/// Its address.
+pub(crate) fn servers() -> String {
+    std::env::var("THROUGHLINE_KAFKA")
+        .expect("THROUGHLINE_KAFKA=host:port names the broker; `cargo xtask test` starts one and sets it")
 }
 
 /// A name that no other test uses.
@@ -74,6 +78,7 @@ pub(crate) struct Seen {
     pub(crate) lost: AtomicU32,
     pub(crate) unreadable: AtomicU32,
     pub(crate) assigned: Mutex<Vec<i32>>,
+    pub(crate) lags: Mutex<Vec<(i32, i64)>>,
 }
 
 impl Observe for Seen {
@@ -85,6 +90,7 @@ impl Observe for Seen {
             Event::LeaseLost { count, .. } => {
                 self.lost.fetch_add(u32::try_from(count).unwrap(), Ordering::SeqCst);
             }
+            Event::Lag { partition, messages, .. } => self.lags.lock().unwrap().push((partition, messages)),
             Event::HeadersUnreadable { .. } => {
                 self.unreadable.fetch_add(1, Ordering::SeqCst);
             }
@@ -143,9 +149,40 @@ impl Member {
         result
     }
 
+    /// Goes on asking for messages that are not expected to come.
+    pub(crate) fn receiving(self) -> Receiving {
+        let (seen, control) = (self.seen.clone(), self.control.clone());
+        let task = tokio::runtime::Handle::current().spawn(async move {
+            let mut member = self;
+            let batch = within(member.source.receive()).await.unwrap();
+            assert!(batch.is_empty(), "something came: {batch:?}");
+            member
+        });
+        Receiving { seen, control, task }
+    }
+
     pub(crate) async fn close(self) -> Result<(), Error> {
         self.control.stop();
         within(self.source.close(std::time::Instant::now() + LONG)).await
+    }
+}
+
+/// A member that waits for messages on a task of its own.
+pub(crate) struct Receiving {
+    pub(crate) seen: Arc<Seen>,
+    control: DemandControl,
+    task: tokio::task::JoinHandle<Member>,
+}
+
+impl Receiving {
+    pub(crate) fn last_commit(&self) -> Option<(i32, i64)> {
+        self.seen.committed.lock().unwrap().last().copied()
+    }
+
+    /// Ends the wait.
+    pub(crate) async fn stop(self) -> Member {
+        self.control.stop();
+        within(self.task).await.unwrap()
     }
 }
 

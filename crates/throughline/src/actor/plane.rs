@@ -117,14 +117,19 @@ impl Replica {
 
     pub(crate) fn status(&self) -> Status {
         let control = &self.control;
+        let report = Status::of(self.report.borrow().clone());
+        let outage = control.heard.outage();
         Status {
             in_flight: control.in_flight.load(Relaxed),
             waiting: control.waiting.load(Relaxed),
             parked: control.parked.load(Relaxed),
             counts: control.counts(),
             blocked: control.blocked(),
-            reconnecting: control.is_reconnecting(),
-            ..Status::of(self.report.borrow().clone())
+            reconnecting: outage.is_some(),
+            missing: control.heard.missing(),
+            lag: control.heard.lag(),
+            error: outage.or(report.error),
+            ..report
         }
     }
 }

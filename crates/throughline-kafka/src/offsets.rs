@@ -207,4 +207,6 @@ fn ones(run: i64) -> u64 {
 }
 
 #[cfg(test)]
+// Named, since the benches take this file in on its own.
+#[path = "offsets/tests.rs"]
 mod tests;

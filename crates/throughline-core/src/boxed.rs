@@ -51,6 +51,10 @@ impl Source for BoxSource {
     async fn close(self, deadline: Instant) -> Result<(), Error> {
         self.0.close(deadline).await
     }
+
+    fn abandon(self) {
+        self.0.abandon();
+    }
 }
 
 impl Settler for BoxSettler {
@@ -84,6 +88,7 @@ impl<S: Subscription> DynSubscription for S {
 trait DynSource: Send {
     fn receive(&mut self) -> BoxFuture<'_, Result<Vec<Delivery<BoxSettler>>, Error>>;
     fn close(self: Box<Self>, deadline: Instant) -> BoxFuture<'static, Result<(), Error>>;
+    fn abandon(self: Box<Self>);
 }
 
 impl<S: Source> DynSource for S {
@@ -101,6 +106,10 @@ impl<S: Source> DynSource for S {
 
     fn close(self: Box<Self>, deadline: Instant) -> BoxFuture<'static, Result<(), Error>> {
         Box::pin(Source::close(*self, deadline))
+    }
+
+    fn abandon(self: Box<Self>) {
+        Source::abandon(*self);
     }
 }
 

@@ -52,4 +52,13 @@ pub trait Source: Send + 'static {
     /// # Errors
     /// What could not be confirmed by the deadline; nothing is lost by it, it will be delivered again.
     fn close(self, deadline: Instant) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Leaves the broker in place of [`close`](Self::close) after a flush failed: what was settled and is not confirmed
+    /// yet may belong to what was not sent, and must not be confirmed any more. It is delivered again. Returns at once.
+    fn abandon(self)
+    where
+        Self: Sized,
+    {
+        drop(self);
+    }
 }

@@ -2,8 +2,8 @@
 
 use crate::{Kafka, errors};
 use rdkafka::{
-    Offset, TopicPartitionList,
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication, TopicResult},
+    ClientConfig, Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication, TopicResult},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
     error::KafkaError,
@@ -115,6 +115,15 @@ impl Admin {
         })
         .await
     }
+}
+
+/// The topic's `max.message.bytes`, if it can be had within this time. Blocks.
+pub(crate) fn topic_limit(config: &ClientConfig, topic: &str, timeout: Duration) -> Option<usize> {
+    let client: AdminClient<DefaultClientContext> = config.create().ok()?;
+    let options = AdminOptions::new().request_timeout(Some(timeout));
+    let results = block_on(client.describe_configs([&ResourceSpecifier::Topic(topic)], &options)).ok()?;
+    let described = results.into_iter().next()?.ok()?;
+    described.get("max.message.bytes")?.value.as_ref()?.parse().ok()
 }
 
 fn admin_client(kafka: &Kafka) -> Result<AdminClient<DefaultClientContext>, Error> {

@@ -182,7 +182,7 @@ impl Poller {
         self.exchange.take_back();
         let all = (0..self.slots.len()).collect();
         // The worker has settled or dropped everything: what still is out will not come, and is not waited for.
-        let (now, lost) = (Instant::now(), self.consumer.assignment_lost());
+        let (now, lost) = (Instant::now(), self.exchange.abandoned() || self.consumer.assignment_lost());
         let done = self.give_up(all, lost, now, deadline.saturating_duration_since(now));
         let context = self.consumer.context();
         context.leave();

@@ -43,7 +43,9 @@ impl Poller {
     pub(crate) fn commit_if_due(&mut self) {
         let (done, since) = (self.progress.load(Ordering::Relaxed), self.last_commit.elapsed());
         let due = since >= self.plan.commit_interval || (done >= COMMIT_AFTER && since >= COMMIT_GAP);
-        if !due || self.outstanding.is_some() {
+        // What is done while the worker drains is committed when it closes, after its publishers were flushed: one that
+        // fails belongs to some of it.
+        if !due || self.outstanding.is_some() || self.demand.stopping() {
             return;
         }
         self.last_commit = Instant::now();

@@ -21,6 +21,37 @@ pub(crate) fn from_client(error: KafkaError, resource: &str) -> Error {
     }
 }
 
+/// The broker refused a message, or the batch that it came in, for its size.
+pub(crate) fn too_large_for_topic(topic: &str, size: usize, limit: Option<usize>) -> Error {
+    let remedy = match limit {
+        Some(limit) if size > limit => format!(
+            "the message has {size} bytes, and the topic takes {limit}: raise its `max.message.bytes`, or send less"
+        ),
+        Some(limit) => format!(
+            "the message has {size} bytes and came in a batch larger than the {limit} that the topic takes: set \
+             `batch.size` to less here, or raise the topic's `max.message.bytes`"
+        ),
+        None => format!(
+            "the message has {size} bytes, and its batch has more than the topic's `max.message.bytes`: raise that, \
+             set `batch.size` to less, or send less"
+        ),
+    };
+    Error::new(ErrorKind::TooLarge, topic, remedy)
+}
+
+/// Why a producer that takes nothing any more has failed this message.
+pub(crate) fn of_ended_producer(code: Code, topic: &str) -> Error {
+    match meaning(code) {
+        (ErrorKind::Broker, _) => Error::new(
+            ErrorKind::Broker,
+            topic,
+            "the idempotent producer could not go on without risking a loss or a duplicate and is replaced; whether \
+             this message was written is not known: send it again if it may come twice",
+        ),
+        (kind, remedy) => Error::new(kind, topic, remedy),
+    }
+}
+
 /// The client's code in an error. The crate leaves administrative ones out.
 pub(crate) fn code(error: &KafkaError) -> Code {
     match error {

@@ -32,6 +32,8 @@ struct State {
     /// Nothing more will come.
     ended: bool,
     close: Option<Instant>,
+    /// Nothing more is committed.
+    abandoned: bool,
     closed: Option<Closed>,
     waker: Option<Waker>,
 }
@@ -81,6 +83,12 @@ impl Exchange {
         self.unpark();
     }
 
+    /// Asks the thread to leave by the deadline and to commit nothing more.
+    pub(crate) fn abandon(&self, deadline: Instant) {
+        self.state().abandoned = true;
+        self.close(deadline, None);
+    }
+
     fn unpark(&self) {
         if let Some(thread) = self.thread.get() {
             thread.unpark();
@@ -127,6 +135,10 @@ impl Exchange {
     /// By when to be gone, if the source was closed.
     pub(crate) fn closing(&self) -> Option<Instant> {
         self.state().close
+    }
+
+    pub(crate) fn abandoned(&self) -> bool {
+        self.state().abandoned
     }
 
     /// Drops a batch that nobody took.

@@ -1,10 +1,6 @@
 //! Sending to one topic.
 
-use crate::{
-    Kafka,
-    flow::Place,
-    producer::{Ledger, Producer},
-};
+use crate::{Kafka, flow::Place, pending::Ledger, producer::Producer};
 use std::{
     fmt,
     future::Future,
@@ -23,12 +19,15 @@ use tower_service::Service;
 ///
 /// Messages are handed to the client in the order of the calls. A message's own partition and time are kept; without
 /// a partition its key decides, as with Java's clients. When the last handle, sink and clone is gone, a thread of the
-/// producer goes on to deliver what is under way, for 10 s at most: a program that is about to end waits for
-/// [`flush`](Endpoint::flush).
+/// producer goes on until all that is under way was confirmed or has failed, and logs how many failed with nobody
+/// looking: a program that is about to end waits for [`flush`](Endpoint::flush).
 ///
 /// # Errors
-/// By kind: `TooLarge`, `NotFound` (after 10 s: a new topic may still become known), `Denied`, `Timeout` after
-/// `message.timeout.ms` (2 minutes), `Unrepresentable` for a header name with a NUL byte, `Config` for a bad setting.
+/// By kind: `TooLarge` with the message's size and the limit that refused it (the client's `message.max.bytes`, or the
+/// topic's `max.message.bytes`, which is asked for then), `NotFound` (after 10 s: a new topic may still become known),
+/// `Denied`, `Fenced`, `Timeout` after `message.timeout.ms` (2 minutes), `Unrepresentable` for a header name with a NUL
+/// byte, `Config` for a bad setting, `Broker` for what is left. After an error that the idempotent producer does not
+/// survive, everything under way is answered with it, and sends from a second later on go through a new producer.
 ///
 /// # Cancel safety
 /// A message is under way from the call on: dropping the future does not call it back, only its answer is not seen.
@@ -72,7 +71,8 @@ impl Service<Message> for KafkaSink {
                 "a topic needs a name without NUL",
             )));
         }
-        if self.next.is_none() {
+        // One that died in the meantime would never have room, or refuse what it is given.
+        if self.next.as_ref().is_none_or(|(producer, _)| producer.is_dead()) {
             let producer = self.kafka.producer().get(|| self.kafka.producer_config())?;
             let place = Place::new(producer.flow.clone());
             self.next = Some((producer, place));

@@ -84,6 +84,11 @@ impl Source for KafkaSource {
         };
         answer.await.unwrap_or_else(|_| gone())
     }
+
+    fn abandon(mut self) {
+        self.closed = true;
+        self.exchange.abandon(Instant::now() + DROP_DEADLINE);
+    }
 }
 
 impl Drop for KafkaSource {

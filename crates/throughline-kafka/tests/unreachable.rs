@@ -1,15 +1,24 @@
 //! Servers that do not answer: a typed error in time, no hang, and no thread of the runtime held up.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests count as no test for clippy")]
 
+use futures_util::poll;
+use rdkafka::{
+    mocking::MockCluster,
+    types::{RDKafkaApiKey, RDKafkaRespErr},
+};
 use std::{
     future::poll_fn,
     net::TcpListener,
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 use throughline_core::{Capacity, Demand, Error, ErrorKind, Message, Subscription};
-use throughline_kafka::{Kafka, KafkaSource};
+use throughline_kafka::{Kafka, KafkaSink, KafkaSource, SendFuture};
 use tower_service::Service;
+
+/// Longer than anything here may take on a busy machine.
+const LONG: Duration = Duration::from_secs(60);
 
 async fn subscribe(servers: &str, patience: Duration) -> Result<KafkaSource, Error> {
     let (_control, demand) = Demand::new(Capacity { messages: 1, bytes: 1 });
@@ -55,6 +64,63 @@ async fn a_send_that_nobody_takes_times_out_with_a_word() {
     poll_fn(|cx| sink.poll_ready(cx)).await.unwrap();
     let error = sink.call(Message::new("x")).await.unwrap_err();
     assert_eq!((error.kind(), error.resource()), (ErrorKind::Timeout, "t"));
+}
+
+/// Sends until the sink is not ready, and says how many it took.
+async fn fill(sink: &mut KafkaSink, size: usize) -> Vec<SendFuture> {
+    let mut sent = Vec::new();
+    while poll!(pin!(poll_fn(|cx| sink.poll_ready(cx)))).is_ready() {
+        sent.push(sink.call(Message::new(vec![0; size])));
+    }
+    sent
+}
+
+#[tokio::test]
+async fn an_outage_fills_the_queue_up_to_its_bound_and_then_there_is_room_again() {
+    for (property, bound, size, takes) in
+        [("queue.buffering.max.messages", "20", 1, 10), ("queue.buffering.max.kbytes", "100", 20_000, 3)]
+    {
+        let kafka = Kafka::new(closed_port()).set("message.timeout.ms", "1000").set(property, bound);
+        let mut sink = kafka.topic("t");
+        let sent = fill(&mut sink, size).await;
+        assert_eq!(sent.len(), takes, "{property}");
+        // Woken by the first that is given up.
+        tokio::time::timeout(LONG, poll_fn(|cx| sink.poll_ready(cx))).await.unwrap().unwrap();
+        for sent in sent {
+            assert_eq!(sent.await.unwrap_err().kind(), ErrorKind::Timeout);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_fatal_error_is_told_to_all_and_the_next_sends_go_through_a_new_producer() {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("t", 1, 1).unwrap();
+    // What an idempotent producer does not survive.
+    let refusal = RDKafkaRespErr::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED;
+    cluster.request_errors(RDKafkaApiKey::InitProducerId, &[refusal]);
+    let kafka = Kafka::new(cluster.bootstrap_servers()).set("queue.buffering.max.messages", "20");
+    let mut sink = kafka.topic("t");
+    let mut waiting = sink.clone();
+    let sent = fill(&mut sink, 1).await;
+    assert!(poll!(pin!(poll_fn(|cx| waiting.poll_ready(cx)))).is_pending());
+    for sent in sent {
+        let error = tokio::time::timeout(LONG, sent).await.unwrap().unwrap_err();
+        assert_eq!((error.kind(), error.resource()), (ErrorKind::Denied, "t"), "{error}");
+    }
+    // Also for one that waited for room in the old one.
+    tokio::time::timeout(LONG, async {
+        loop {
+            poll_fn(|cx| waiting.poll_ready(cx)).await.unwrap();
+            match waiting.call(Message::new("again")).await {
+                Ok(receipt) => break assert_eq!(receipt.offset, Some(0)),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Denied, "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test]

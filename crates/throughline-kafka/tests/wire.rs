@@ -8,10 +8,10 @@ use std::{
     collections::BTreeSet,
     future::poll_fn,
     sync::atomic::Ordering,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 use throughline_core::{Endpoint, ErrorKind, Message, Settlement};
-use throughline_kafka::HeadersUnreadable;
+use throughline_kafka::{HeadersUnreadable, Kafka};
 use tower_service::Service;
 
 fn hostile_headers() -> Message {
@@ -108,24 +108,70 @@ async fn a_key_goes_where_javas_clients_send_it() {
 #[tokio::test]
 async fn what_is_too_large_is_said_with_topic_and_sizes() {
     let kafka = kafka();
-    let name = unique("small");
-    kafka.admin().create_topic_with(&name, 1, &[("max.message.bytes", "1000")]).await.unwrap();
+    let name = small_topic(&kafka).await;
     let mut sink = kafka.topic(&name);
-    // The first is refused by the broker, the second by the client itself.
-    for size in [5_000, 2_000_000] {
+    // The first is refused by the topic, the second by the client itself.
+    for (size, limit, setting) in
+        [(5_000, "takes 1000:", "max.message.bytes"), (2_000_000, "is 1000000:", "message.max.bytes")]
+    {
         let error = within(send(&mut sink, Message::new(vec![0; size]))).await.unwrap_err();
         assert_eq!((error.kind(), error.resource()), (ErrorKind::TooLarge, &*name));
-        assert!(error.to_string().contains(&size.to_string()), "{error}");
+        let text = error.to_string();
+        assert!(text.contains(&format!("has {size} bytes")), "{text}");
+        assert!(text.contains(limit) && text.contains(setting), "{text}");
     }
     assert!(within(send(&mut sink, Message::new("fits"))).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_batch_that_is_too_large_is_told_from_a_message_that_is() {
+    let kafka = kafka().set("linger.ms", "300");
+    let name = small_topic(&kafka).await;
+    let mut sink = kafka.topic(&name);
+    let mut sent = Vec::new();
+    for n in 0..4 {
+        poll_fn(|cx| sink.poll_ready(cx)).await.unwrap();
+        sent.push(sink.call(Message::new(vec![n; 600])));
+    }
+    for sent in sent {
+        let text = within(sent).await.unwrap_err().to_string();
+        assert!(
+            text.contains("has 600 bytes") && text.contains("1000") && text.contains("batch.size"),
+            "{text}"
+        );
+    }
+    let careful = kafka.set("batch.size", "900");
+    assert!(within(send(&mut careful.topic(&name), Message::new(vec![0; 600]))).await.is_ok());
+}
+
+/// A topic that takes 1,000 bytes at once.
+async fn small_topic(kafka: &Kafka) -> String {
+    let name = unique("small");
+    kafka.admin().create_topic_with(&name, 1, &[("max.message.bytes", "1000")]).await.unwrap();
+    name
+}
+
+#[tokio::test]
+async fn a_send_waits_for_no_timer_over_five_milliseconds() {
+    let kafka = kafka();
+    let name = topic(&kafka, "fast", 1).await;
+    let mut sink = kafka.topic(&name);
+    within(send(&mut sink, Message::new("the first connects"))).await.unwrap();
+    let mut best = Duration::MAX;
+    for _ in 0..50 {
+        let began = Instant::now();
+        within(send(&mut sink, Message::new("x"))).await.unwrap();
+        best = best.min(began.elapsed());
+    }
+    // The broker's own time comes to the timer's.
+    assert!(best < Duration::from_millis(15), "{best:?}");
 }
 
 #[tokio::test]
 async fn a_failure_that_nobody_awaited_is_told_by_flush() {
     // A batch is refused as a whole, so each message is one.
     let kafka = kafka().set("batch.num.messages", "1");
-    let name = unique("unseen");
-    kafka.admin().create_topic_with(&name, 1, &[("max.message.bytes", "1000")]).await.unwrap();
+    let name = small_topic(&kafka).await;
     let mut sink = kafka.topic(&name);
     for size in [5_000, 10, 5_000] {
         poll_fn(|cx| sink.poll_ready(cx)).await.unwrap();

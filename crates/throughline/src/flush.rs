@@ -4,11 +4,12 @@ use futures_util::future::{BoxFuture, join_all};
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Instant,
 };
-use throughline_core::{Endpoint, Error};
+use throughline_core::{Destination, Endpoint, Error, ErrorKind};
 use tokio::sync::Notify;
 
 /// Every publisher of the process: a drain flushes them all, and none can be forgotten. Asked when a publisher is
@@ -20,6 +21,9 @@ pub(crate) struct Sends {
     open: AtomicUsize,
     closed: Notify,
     flush: Flush,
+    destination: Arc<Destination>,
+    /// When a drain's flush last failed, and what it said: it may concern every worker that ran then, and one asked.
+    unconfirmed: Mutex<Option<(Instant, String)>>,
 }
 
 /// The flush of an endpoint whose type is hidden.
@@ -38,20 +42,27 @@ pub(crate) fn of<K: Endpoint>(endpoint: K) -> Flush {
 
 /// Counts the sends to this endpoint.
 pub(crate) fn register<K: Endpoint>(endpoint: K) -> Arc<Sends> {
-    let sends = Arc::new(Sends { open: AtomicUsize::new(0), closed: Notify::new(), flush: of(endpoint) });
+    let sends = Arc::new(Sends {
+        open: AtomicUsize::new(0),
+        closed: Notify::new(),
+        destination: endpoint.destination(),
+        flush: of(endpoint),
+        unconfirmed: Mutex::default(),
+    });
     let mut publishers = PUBLISHERS.lock().unwrap_or_else(PoisonError::into_inner);
     publishers.retain(|known| known.strong_count() > 0);
     publishers.push(Arc::downgrade(&sends));
     sends
 }
 
-/// Flushes every publisher of the process.
-pub(crate) async fn flush_all() -> Result<(), Error> {
+/// Flushes every publisher of the process. Also fails with what another worker's flush met after `since`: nobody knows
+/// which of them the message belonged to.
+pub(crate) async fn flush_all(since: Instant) -> Result<(), Error> {
     let publishers: Vec<_> = {
         let publishers = PUBLISHERS.lock().unwrap_or_else(PoisonError::into_inner);
         publishers.iter().filter_map(Weak::upgrade).collect()
     };
-    join_all(publishers.iter().map(|sends| sends.flush())).await.into_iter().collect()
+    join_all(publishers.iter().map(|sends| sends.flush_since(since))).await.into_iter().collect()
 }
 
 impl Sends {
@@ -69,6 +80,24 @@ impl Sends {
             closed.await;
         }
         (self.flush)().await
+    }
+
+    async fn flush_since(&self, since: Instant) -> Result<(), Error> {
+        if let Err(error) = self.flush().await {
+            *self.unconfirmed() = Some((Instant::now(), error.to_string()));
+            return Err(error);
+        }
+        match &*self.unconfirmed() {
+            Some((at, error)) if *at >= since => {
+                let remedy = "a flush failed while this worker ran, and may concern it";
+                Err(Error::new(ErrorKind::Broker, &*self.destination.name, remedy).with_source(error.clone()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn unconfirmed(&self) -> MutexGuard<'_, Option<(Instant, String)>> {
+        self.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

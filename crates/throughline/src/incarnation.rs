@@ -65,6 +65,7 @@ where
     S: Stack,
 {
     let Surroundings { control, gate, tracing, telemetry, data, connected } = around;
+    let since = Instant::now();
     let (room, demand) = Demand::new(subscription.capacity(settings.in_flight));
     control.begin(room.clone());
     let observer = Both::or_one(control.clone(), telemetry.observer());
@@ -100,8 +101,8 @@ where
     let cut_off = control.counts.cancelled.load(Relaxed) - before;
 
     let (failed, missed) = match pumped {
-        Ok(Ok(())) => (None, wind_up(source, &control).await),
-        Ok(Err(error)) => (Some(BoxError::from(error)), wind_up(source, &control).await),
+        Ok(Ok(())) => (None, wind_up(source, &control, since).await),
+        Ok(Err(error)) => (Some(BoxError::from(error)), wind_up(source, &control, since).await),
         // It is in an unknown state: dropped, not closed.
         Err(panic) => (Some(Panicked::new(panic).into()), None),
     };
@@ -141,14 +142,17 @@ async fn finish(
 }
 
 /// Flushes publishers, then settlements: what a failed flush may belong to is not committed.
-async fn wind_up<Src: Source>(source: Src, control: &Control) -> Option<Missed> {
+async fn wind_up<Src: Source>(source: Src, control: &Control, since: Instant) -> Option<Missed> {
     let asked = control.deadline();
     let deadline = asked.unwrap_or_else(|| Instant::now() + OWN_GRACE);
     if asked.is_some() {
-        match timeout_at(deadline.into(), flush::flush_all()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Some(Missed::new(Step::Publishers, error)),
-            Err(_) => return Some(Missed::new(Step::Publishers, "sends are still open")),
+        let open = |_| Err(Missed::new(Step::Publishers, "sends are still open"));
+        let flushed = timeout_at(deadline.into(), flush::flush_all(since)).await;
+        let flushed = flushed
+            .map_or_else(open, |flushed| flushed.map_err(|error| Missed::new(Step::Publishers, error)));
+        if let Err(missed) = flushed {
+            source.abandon();
+            return Some(missed);
         }
     }
     match timeout_at(deadline.into(), AssertUnwindSafe(source.close(deadline)).catch_unwind()).await {

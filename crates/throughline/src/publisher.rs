@@ -110,10 +110,12 @@ impl Publisher {
         Box::pin(stream::iter(sends).buffered(SEND_ALL_IN_FLIGHT).collect())
     }
 
-    /// Waits until everything that was handed to the client is confirmed or has failed.
+    /// Waits until everything that was handed to the client is confirmed or has failed. A drain does it for every
+    /// publisher of the process before it commits, since a send whose future was dropped is under way all the same.
     ///
     /// # Errors
-    /// Says how many messages were not confirmed.
+    /// Says how many messages were not confirmed and had nobody to tell. What a send has answered, it told there: a
+    /// task that sends has to be joined.
     pub async fn flush(&self) -> Result<(), Error> {
         self.sends.flush().await
     }

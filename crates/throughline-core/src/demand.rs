@@ -215,6 +215,11 @@ impl State {
 }
 
 impl DemandControl {
+    /// What the source sees.
+    pub fn demand(&self) -> &Demand {
+        &self.0
+    }
+
     /// What was handed over counts from here on.
     pub fn take(&self, partition: PartitionIndex, messages: usize, bytes: usize) {
         self.0.update(|state| {

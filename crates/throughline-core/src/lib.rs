@@ -8,12 +8,15 @@
 //! |---|---|
 //! | [`Message`] | payload, key, headers; cheap to clone; the same type in both directions |
 //! | [`Delivery`] | a message handed to us, owed exactly one settlement |
+//! | [`Batch`], [`Answers`] | several messages that are handled together, and what becomes of each |
 //! | [`Settlement`] | the answer: ack, nack (again, perhaps later) or reject (never again) |
 //! | [`Demand`] | how much more a worker can take; a source asks it before it asks the broker |
 //! | [`Lease`] | whether we still hold what was delivered |
 //! | [`Event`] | what an adapter reports while it works |
 //! | [`Extract`], [`Inject`] | where a trace context is read from and written to |
 
+mod answers;
+mod batch;
 mod boxed;
 mod delivery;
 mod demand;
@@ -30,6 +33,8 @@ mod settlement;
 mod share;
 mod source;
 
+pub use answers::{Answers, IntoAnswers, WrongAnswers};
+pub use batch::Batch;
 pub use boxed::{BoxSettler, BoxSource, BoxSubscription};
 pub use bytestring::ByteString;
 pub use delivery::Delivery;

@@ -1,12 +1,13 @@
 //! Where a trace context is read from and written to.
 
-use crate::{Delivery, Extensions, Headers, Message, Origin};
+use crate::{Batch, Delivery, Extensions, Headers, Message, Origin};
 use bytes::Bytes;
 use bytestring::ByteString;
 use std::{
     collections::{BTreeMap, HashMap},
     hash::BuildHasher,
     ops::ControlFlow,
+    time::SystemTime,
 };
 
 /// Reads propagation fields. Object safe.
@@ -37,6 +38,11 @@ impl Extract for Headers {
             }
         }
     }
+}
+
+/// No fields: those of a batch are with its messages.
+impl Extract for () {
+    fn visit<'a>(&'a self, _: &mut dyn FnMut(&'a str, &'a [u8]) -> ControlFlow<()>) {}
 }
 
 impl Inject for Headers {
@@ -86,6 +92,17 @@ pub trait Inbound {
     fn is_tombstone(&self) -> bool {
         false
     }
+
+    /// The messages, if it is a batch of them: one span then covers them all, and what else is said here of fields,
+    /// origin, key and payload is asked of each. `None` for one message.
+    fn batch(&mut self) -> Option<Vec<&mut dyn Inbound>> {
+        None
+    }
+
+    /// When a batch began to form, where that is known.
+    fn began(&self) -> Option<SystemTime> {
+        None
+    }
 }
 
 /// What the mirror layer must know of a request that goes out; one method makes a type of your own traceable.
@@ -133,6 +150,20 @@ impl Inbound for Message {
 
     fn is_tombstone(&self) -> bool {
         Message::is_tombstone(self)
+    }
+}
+
+impl Inbound for Batch {
+    fn fields(&self) -> &dyn Extract {
+        &()
+    }
+
+    fn extensions_mut(&mut self) -> Option<&mut Extensions> {
+        Some(Batch::extensions_mut(self))
+    }
+
+    fn batch(&mut self) -> Option<Vec<&mut dyn Inbound>> {
+        Some(self.messages_mut().iter_mut().map(|message| message as _).collect())
     }
 }
 

@@ -148,9 +148,14 @@ impl<S, C: Clone> Layer<S> for MirrorLayer<C> {
     }
 }
 
-/// Captured, else current, else what the message carries; and the baggage of whatever is current if there is none.
+/// Captured, else current, else what the message carries; and the baggage of whatever is current if there is none. What
+/// is sent on from a batch that is not recorded carries its own, and what is current is that of another message.
 fn parent(extensions: Option<&Extensions>) -> Context {
     let is_valid = |context: &Context| context.span().span_context().is_valid();
+    let trail = extensions.and_then(|extensions| extensions.get::<Trail>());
+    if let Some(trail) = trail.filter(|trail| trail.is_apart()) {
+        return trail.context().clone();
+    }
     let captured = extensions.and_then(|extensions| extensions.get::<Captured>());
     if let Some(Captured(captured)) = captured.filter(|captured| is_valid(&captured.0)) {
         return captured.clone();
@@ -159,8 +164,7 @@ fn parent(extensions: Option<&Extensions>) -> Context {
     if is_valid(&current) {
         return current;
     }
-    let trail = extensions.and_then(|extensions| extensions.get::<Trail>()).map(Trail::context);
-    trail.filter(|trail| is_valid(trail)).cloned().unwrap_or(current)
+    trail.map(Trail::context).filter(|trail| is_valid(trail)).cloned().unwrap_or(current)
 }
 
 /// What the fields of a request say before anything is written.

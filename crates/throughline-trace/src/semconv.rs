@@ -90,6 +90,8 @@ pub const WORKER: &str = "throughline.worker";
 pub const CLOCK_SKEWED: &str = "throughline.clock.skewed";
 /// A context came with the message and was malformed: the span is a new root because of it.
 pub const CONTEXT_INVALID: &str = "throughline.context.invalid";
+/// How many messages of a batch have a context that the span has no link to, because of the limit on links.
+pub const LINKS_DROPPED: &str = "throughline.links.dropped";
 /// The number of a try, from 2.
 pub const ATTEMPT: &str = "throughline.attempt";
 /// What a try failed with that did not surface, because another one followed.

@@ -46,6 +46,7 @@ impl Template {
         };
         let operation = operation.unwrap_or(match (system, operation_type) {
             (System::PubSub, "process") => "subscribe",
+            (System::Kafka, "receive") => "poll",
             _ => operation_type,
         });
         let mut prefix = Vec::with_capacity(10);
@@ -110,9 +111,21 @@ impl Template {
     /// What the broker said of one message.
     #[inline]
     pub(crate) fn origin(&self, origin: &Origin, attributes: &mut Vec<KeyValue>) {
+        self.partition(origin, attributes);
+        self.identity(origin, attributes);
+    }
+
+    /// Where in its destination.
+    #[inline]
+    pub(crate) fn partition(&self, origin: &Origin, attributes: &mut Vec<KeyValue>) {
         if let Some(partition) = origin.partition {
             attributes.push(KeyValue::new(key::PARTITION_ID, partition_id(partition)));
         }
+    }
+
+    /// What no other message has.
+    #[inline]
+    pub(crate) fn identity(&self, origin: &Origin, attributes: &mut Vec<KeyValue>) {
         if let Some(offset) = origin.offset {
             attributes.push(KeyValue::new(self.offset_name(), offset));
         }

@@ -1,5 +1,7 @@
 //! `TracingLayer`: every request that comes in is processed inside a span that belongs to its producer's trace.
 
+mod batch;
+
 use crate::{
     Classify, Metrics, OnError, Propagation, Relation, ResponseFuture, Spans, Trail,
     codec::Extracted,
@@ -25,11 +27,15 @@ use throughline_core::{Destination, Extensions, Inbound, Origin};
 use tower_layer::Layer;
 use tower_service::Service;
 
-/// Puts a process span around a service that handles messages.
+/// Puts a process span around a service that handles messages, one at a time or in batches.
 ///
 /// It extracts the context of each request over an **empty** one (what happens to be current is never taken for the
 /// message's), starts a CONSUMER span that is linked to it, and keeps the span's context current in `call`, on every
 /// poll and while the future is dropped. The span ends exactly once, whatever happens.
+///
+/// A batch (a request whose [`Inbound::batch`] gives its messages) has one process span, always a root, that links to
+/// the context of each message; offset, key and whatever else differs is on the link. Before it a CLIENT span of the
+/// operation `receive` with the same links says that the batch was handed over, and how long it took to form.
 ///
 /// Without an SDK, unsampled, or after the provider was shut down, nothing is recorded and the incoming context itself
 /// is current: what is sent from there carries it on.
@@ -70,11 +76,14 @@ pub struct Tracing<S, C = OnError> {
     settings: Arc<Settings>,
     classify: C,
     templates: Templates,
+    /// Of receive spans.
+    receive: Templates,
 }
 
 /// What is prepared for each destination. `call` has `&mut self`, so there is no lock.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Templates {
+    operation_type: &'static str,
     /// Of the destination seen last: nearly always the only one.
     last: Option<Prepared>,
     others: Vec<Prepared>,
@@ -95,8 +104,13 @@ struct Settings {
     follow_links: bool,
     operation: Option<&'static str>,
     record_key: bool,
+    receive: bool,
+    max_links: usize,
     propagation: Propagation,
 }
+
+/// The SDK's limit unless it is set up otherwise.
+pub(crate) const SDK_LINKS: usize = 128;
 
 impl TracingLayer {
     /// Spans of this tracer.
@@ -118,6 +132,8 @@ impl TracingLayer {
             follow_links: false,
             operation: None,
             record_key: true,
+            receive: true,
+            max_links: SDK_LINKS,
             propagation: Propagation::installed(),
         };
         TracingLayer { settings: Arc::new(settings), classify: OnError }
@@ -164,6 +180,19 @@ impl<C> TracingLayer<C> {
         self.edit(|settings| settings.metrics = metrics)
     }
 
+    /// Whether a batch has a receive span beside its process span. Default yes.
+    #[must_use]
+    pub fn receive_spans(self, yes: bool) -> Self {
+        self.edit(|settings| settings.receive = yes)
+    }
+
+    /// How many links a span may have: the limit of the SDK that makes the spans, which drops what is over it. Links
+    /// of a batch beyond it are left out here and counted in `throughline.links.dropped`. Default 128, as in the SDK.
+    #[must_use]
+    pub fn max_links(self, links: usize) -> Self {
+        self.edit(|settings| settings.max_links = links)
+    }
+
     /// The formats that are read.
     #[must_use]
     pub fn propagation(self, propagation: Propagation) -> Self {
@@ -190,7 +219,8 @@ impl<S, C: Clone> Layer<S> for TracingLayer<C> {
             inner,
             settings: self.settings.clone(),
             classify: self.classify.clone(),
-            templates: Templates::default(),
+            templates: Templates::of("process"),
+            receive: Templates::of("receive"),
         }
     }
 }
@@ -208,19 +238,24 @@ impl Templates {
     /// How many destinations beside the last one are remembered.
     const REMEMBERED: usize = 64;
 
+    fn of(operation_type: &'static str) -> Self {
+        Templates { operation_type, last: None, others: Vec::new() }
+    }
+
     #[inline]
     fn get(&mut self, settings: &Settings, of: Option<&Arc<Destination>>) -> &Prepared {
         if !self.last.as_ref().is_some_and(|prepared| prepared.template.is_for(of)) {
             self.change(settings, of);
         }
-        self.last.get_or_insert_with(|| Prepared::new(settings, None))
+        let operation_type = self.operation_type;
+        self.last.get_or_insert_with(|| Prepared::new(settings, operation_type, None))
     }
 
     #[cold]
     fn change(&mut self, settings: &Settings, of: Option<&Arc<Destination>>) {
         let next = match self.others.iter().position(|prepared| prepared.template.is_for(of)) {
             Some(at) => self.others.swap_remove(at),
-            None => Prepared::new(settings, of.cloned()),
+            None => Prepared::new(settings, self.operation_type, of.cloned()),
         };
         if let Some(before) = self.last.replace(next) {
             if self.others.len() >= Self::REMEMBERED {
@@ -232,10 +267,12 @@ impl Templates {
 }
 
 impl Prepared {
-    fn new(settings: &Settings, of: Option<Arc<Destination>>) -> Self {
-        let template = Arc::new(Template::new(settings.operation, "process", of));
-        let measured =
-            settings.metrics.clone().map(|metrics| Measured::new(metrics, Operation::Process, &template));
+    fn new(settings: &Settings, operation_type: &'static str, of: Option<Arc<Destination>>) -> Self {
+        let is_process = operation_type == "process";
+        let operation = settings.operation.filter(|_| is_process);
+        let template = Arc::new(Template::new(operation, operation_type, of));
+        let metrics = settings.metrics.clone().filter(|_| is_process);
+        let measured = metrics.map(|metrics| Measured::new(metrics, Operation::Process, &template));
         Prepared { template, measured }
     }
 }
@@ -251,7 +288,7 @@ impl<S, C> Tracing<S, C> {
         if let Some(published) = origin.and_then(|origin| origin.time) {
             measured.waited(published);
         }
-        Some(measured.begin())
+        Some(measured.begin(1))
     }
 
     /// `None` if nothing came and nothing is recorded, so that there is nothing to keep.
@@ -352,8 +389,12 @@ where
 
     #[inline]
     fn call(&mut self, mut request: R) -> Self::Future {
-        let measuring = self.measure(&request);
-        let opened = self.open(&request);
+        let began = request.began();
+        let (measuring, opened) = if let Some(messages) = request.batch() {
+            self.open_batch(messages, began)
+        } else {
+            (self.measure(&request), self.open(&request))
+        };
         let extensions = request.extensions_mut();
         // The trail of an earlier delivery has to be hidden; where the tries are counted, there has to be one.
         let trail = opened.is_some() || measuring.is_some();

@@ -24,6 +24,8 @@ pub struct Trail {
     context: Context,
     incoming: Option<SpanContext>,
     attempts: AtomicU32,
+    /// It tells more of this message than what is current, which is the context of another of its batch.
+    apart: bool,
     /// `None` while nothing records, so that no try has a span either.
     recorder: Option<Recorder>,
     tries: Mutex<Tries>,
@@ -85,7 +87,18 @@ pub(crate) enum Outcome {
 
 impl Trail {
     pub(crate) fn new(context: Context, incoming: Option<SpanContext>, recorder: Option<Recorder>) -> Self {
-        Trail { context, incoming, attempts: AtomicU32::new(0), recorder, tries: Mutex::default() }
+        let (apart, attempts) = (false, AtomicU32::new(0));
+        Trail { context, incoming, attempts, apart, recorder, tries: Mutex::default() }
+    }
+
+    /// Of a message in a batch: the tries are those of the batch.
+    pub(crate) fn of_batch(context: Context, incoming: Option<SpanContext>, apart: bool) -> Self {
+        Trail { apart, ..Trail::new(context, incoming, None) }
+    }
+
+    /// Whether this context counts before one that is current.
+    pub(crate) fn is_apart(&self) -> bool {
+        self.apart
     }
 
     /// The context of the message's processing.

@@ -25,6 +25,7 @@ pub struct Count {
 pub struct Expect {
     pub(crate) spans: Option<Count>,
     pub(crate) process_spans: Option<Count>,
+    pub(crate) deliveries: Option<Count>,
     pub(crate) sends: Option<Count>,
     pub(crate) attempts: Option<Count>,
     pub(crate) links: Option<Count>,
@@ -49,6 +50,12 @@ impl Expect {
     /// CONSUMER spans.
     pub fn process_spans(mut self, count: impl Into<Count>) -> Self {
         self.process_spans = Some(count.into());
+        self
+    }
+
+    /// Deliveries that process spans cover: a span over a batch covers one for each of its messages.
+    pub fn deliveries(mut self, count: impl Into<Count>) -> Self {
+        self.deliveries = Some(count.into());
         self
     }
 

@@ -14,9 +14,11 @@ pub struct Report {
     pub spans: usize,
     /// Of these, CONSUMER spans.
     pub process_spans: usize,
-    /// Of these, spans of the operation `send`.
+    /// Deliveries that these cover: one each, but for those over a batch.
+    pub deliveries: usize,
+    /// Spans of the operation `send`.
     pub sends: usize,
-    /// Of these, second and later tries.
+    /// Second and later tries.
     pub attempts: usize,
     /// Links, of all spans.
     pub links: usize,

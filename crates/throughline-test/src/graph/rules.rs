@@ -66,6 +66,7 @@ fn process_spans(graph: &Graph, expect: &Expect, report: &mut Report) {
         report.process_spans += 1;
         let deliveries = delivery::deliveries(span);
         let with = deliveries.iter().filter(|delivery| delivery.creation.is_some()).count();
+        report.deliveries += delivery::messages(span);
         let lacking = delivery::messages(span).saturating_sub(with);
         if lacking > 0 {
             report.without_context += lacking;
@@ -207,6 +208,7 @@ fn counts(expect: &Expect, report: &mut Report) {
     let all = [
         ("spans", expect.spans, report.spans),
         ("process spans", expect.process_spans, report.process_spans),
+        ("deliveries", expect.deliveries, report.deliveries),
         ("send spans", expect.sends, report.sends),
         ("attempts", expect.attempts, report.attempts),
         ("links", expect.links, report.links),

@@ -52,6 +52,7 @@ struct Series {
 /// An operation that is on its way.
 pub(crate) struct Measuring {
     measured: Arc<Measured>,
+    messages: u64,
     since: Instant,
 }
 
@@ -70,10 +71,10 @@ impl Measured {
         })
     }
 
-    /// It begins now.
+    /// It begins now, with so many messages.
     #[inline]
-    pub(crate) fn begin(self: &Arc<Self>) -> Measuring {
-        Measuring { measured: self.clone(), since: Instant::now() }
+    pub(crate) fn begin(self: &Arc<Self>, messages: u64) -> Measuring {
+        Measuring { measured: self.clone(), messages, since: Instant::now() }
     }
 
     /// A message that was published then is about to be processed.
@@ -150,7 +151,7 @@ impl Measuring {
     /// It ended, after so many tries beyond the first.
     #[inline]
     pub(crate) fn end(self, error: Option<&str>, retries: u32) {
-        self.measured.record(self.since.elapsed(), 1, error);
+        self.measured.record(self.since.elapsed(), self.messages, error);
         if retries > 0 {
             self.measured.retried(retries.into());
         }

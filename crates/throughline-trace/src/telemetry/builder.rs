@@ -25,6 +25,10 @@ use throughline_core::Error;
 /// How many spans may wait for the exporter, unless it is said otherwise.
 const QUEUE: usize = 65_536;
 
+/// How many links a span may have, unless the environment says otherwise: a batch links to each of its messages, and
+/// the SDK's own limit of 128 would drop the rest. No memory is taken for what is not there.
+const LINKS: u32 = 16_384;
+
 /// Sets up a [`Telemetry`].
 pub struct TelemetryBuilder {
     service_name: String,
@@ -217,13 +221,15 @@ impl TelemetryBuilder {
             None => env::sampler()?,
         };
         let resource = resource(self.service_name, self.attributes)?;
+        let links = env::positive("OTEL_SPAN_LINK_COUNT_LIMIT")?;
+        let links = links.map_or(LINKS, |links| u32::try_from(links).unwrap_or(u32::MAX));
         let gauge = Gauge::new(queue, self.lossless);
         let meters = match self.meters {
             Some(make) => Some(Meters::new(make(resource.clone())?, gauge.clone())),
             None => None,
         };
         let provider = if self.spans {
-            let mut provider = self.provider.with_resource(resource);
+            let mut provider = self.provider.with_max_links_per_span(links).with_resource(resource);
             if let Some(sampler) = sampler {
                 provider = if follow_links {
                     provider.with_sampler(FollowLinks::new(sampler))
@@ -247,6 +253,7 @@ impl TelemetryBuilder {
             relation,
             follow_links,
             propagation,
+            max_links: usize::try_from(links).unwrap_or(usize::MAX),
             gauge,
             ended: AtomicBool::new(false),
         };

@@ -12,7 +12,7 @@ pub use builder::TelemetryBuilder;
 
 use crate::{
     Metrics, MirrorLayer, Propagation, Relation, Spans, TracingLayer, WorkerFigures, metrics::Hearing,
-    spans::scope,
+    spans::scope, tracing::SDK_LINKS,
 };
 use admission::Gauge;
 use meters::Meters;
@@ -61,6 +61,7 @@ struct Inner {
     relation: Relation,
     follow_links: bool,
     propagation: Propagation,
+    max_links: usize,
     gauge: Arc<Gauge>,
     /// Set by `shutdown`: there is nothing to flush then, and the SDK would call it an error.
     ended: AtomicBool,
@@ -103,6 +104,7 @@ impl Telemetry {
             relation: Relation::default(),
             follow_links: false,
             propagation: Propagation::installed(),
+            max_links: SDK_LINKS,
             gauge: Gauge::none(),
             ended: AtomicBool::new(false),
         })))
@@ -136,6 +138,7 @@ impl Telemetry {
                 .metrics(self.metrics())
                 .relation(inner.relation)
                 .follow_links(inner.follow_links)
+                .max_links(inner.max_links)
                 .propagation(inner.propagation.clone()),
         }
     }

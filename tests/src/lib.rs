@@ -47,6 +47,19 @@ macro_rules! all {
 }
 
 all! {
+    a_batch_is_one_call:
+        a_batch_closes_by_number_and_by_time
+        batches_of_a_partition_come_in_order
+        a_batch_links_to_each_send
+        messages_without_a_context_are_in_batches_too;
+    a_batch_that_fails_is_taken_apart:
+        a_nacked_message_holds_the_commit_below_it
+        what_cannot_be_decoded_is_set_apart
+        of_a_batch_that_fails_only_the_cause_is_put_aside
+        of_a_batch_that_panics_only_the_cause_is_put_aside
+        a_retry_tries_the_batch_again
+        a_wrong_number_of_answers_acknowledges_nothing
+        a_drain_closes_a_half_full_batch;
     a_dead_letter_is_the_message_as_it_came: headers_come_through_two_dead_letters_byte_for_byte;
     a_dead_letter_keeps_the_creation_context: a_failure_on_another_thread_leaves_its_dead_letter_in_the_trace;
     a_drain_loses_nothing:

@@ -2,8 +2,8 @@
 
 use crate::{LONG, Site, within};
 use opentelemetry_sdk::trace::InMemorySpanExporter;
-use std::fmt;
-use throughline::{Publisher, Runtime, Telemetry, TelemetryBuilder, Worker, WorkerHandle};
+use std::{fmt, ops::Range};
+use throughline::{Message, Publisher, Runtime, Telemetry, TelemetryBuilder, Worker, WorkerHandle};
 use throughline_test::{Graph, conformance::Start};
 
 /// Telemetry whose spans are kept, and a runtime whose workers trace with it. Nothing of it is global, so that
@@ -45,6 +45,13 @@ impl<'a, B: Site> Stage<'a, B> {
     /// A publisher to this topic.
     pub fn publisher(&self, topic: &str) -> Publisher {
         Publisher::with_telemetry(self.broker.sink(topic), &self.telemetry)
+    }
+
+    /// Publishes these numbers, one after the other, so that each partition has them in order.
+    pub async fn publish(&self, topic: &str, numbers: Range<u64>) {
+        for receipt in self.publisher(topic).send_all(numbers.map(|n| Message::new(n.to_string()))).await {
+            receipt.unwrap();
+        }
     }
 
     /// The one subscription that scenarios have to a topic, by the group of [`group`](Self::group).

@@ -2,7 +2,7 @@
 
 use crate::Told;
 use std::sync::Once;
-use throughline::{BoxError, Message, Publisher, State};
+use throughline::{Batch, BoxError, Message, Publisher, State};
 use throughline_test::{Graph, Kind, Outcome, SpanRecord, SpanRef};
 
 /// Publishes the payload under the same key.
@@ -31,6 +31,10 @@ pub(crate) fn text(message: &Message) -> &str {
 
 pub(crate) fn number(message: &Message) -> u64 {
     text(message).parse().unwrap()
+}
+
+pub(crate) fn numbers(batch: &Batch) -> Vec<u64> {
+    batch.iter().map(number).collect()
 }
 
 /// Partition and offset.

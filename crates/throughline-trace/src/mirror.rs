@@ -227,7 +227,8 @@ impl Shared {
             None => (None, Propagation::installed(), None),
         };
         let measured = self.measured.as_ref().or(measured.as_ref());
-        let measuring = measured.filter(|_| !parent.is_telemetry_suppressed()).map(Measured::begin);
+        let measuring =
+            measured.filter(|_| !parent.is_telemetry_suppressed()).map(|measured| measured.begin(1));
         let present = Present::of(request, &propagation);
         let (kept, forwarded) = (present.kept.is_some(), present.forwarded);
         let (context, template) = self.start(request, parent, spans, present);

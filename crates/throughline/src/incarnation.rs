@@ -3,23 +3,25 @@
 use crate::{
     control::Control,
     flush,
-    middleware::{Answering, Panicked},
+    middleware::Panicked,
     pump::{Gate, pump},
     shutdown::{Missed, Step, before_deadline},
-    stack::{self, Stack},
-    work_loop::{Settings, WorkLoop},
+    work_loop::{Settings, Supplies},
 };
 use futures_util::{
     FutureExt,
     future::{Either, select},
 };
 use std::{
+    future::Future,
     panic::AssertUnwindSafe,
     pin::pin,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
-use throughline_core::{BoxError, Demand, DemandControl, Event, Observe, Observer, Source, Subscription};
+use throughline_core::{
+    BoxError, Capacity, Demand, DemandControl, Event, Observe, Observer, Source, Subscription,
+};
 use throughline_trace::{Telemetry, TracingLayer};
 use tokio::{
     runtime::Handle,
@@ -51,22 +53,22 @@ pub(crate) enum Exit {
     Failed(BoxError),
 }
 
-/// Lives it.
-pub(crate) async fn live<Sub, F, S>(
+/// Lives it. `work` makes the stack, and the loop around it; it is called inside the loop's task.
+pub(crate) async fn live<Sub, W, Fut>(
     subscription: Arc<Sub>,
-    factory: Arc<F>,
-    answering: Arc<Answering>,
+    work: Arc<W>,
+    capacity: Capacity,
     settings: Settings,
     around: Surroundings,
 ) -> Exit
 where
     Sub: Subscription,
-    F: Fn() -> S + Send + Sync + 'static,
-    S: Stack,
+    W: Fn(TracingLayer, Supplies<<Sub::Source as Source>::Settler>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
 {
     let Surroundings { control, gate, tracing, telemetry, data, connected } = around;
     let since = Instant::now();
-    let (room, demand) = Demand::new(subscription.capacity(settings.in_flight));
+    let (room, demand) = Demand::new(capacity);
     control.begin(room.clone());
     let observer = Both::or_one(control.clone(), telemetry.observer());
     let connecting = pin!(subscription.subscribe(demand.clone(), observer));
@@ -78,15 +80,14 @@ where
     connected();
 
     let (to, inbox) = mpsc::unbounded_channel();
-    let work = {
+    let working = {
         // However the loop ends, the source is told to stop.
         let stop = StopOnDrop(room.clone());
         let (room, control) = (room.clone(), control.clone());
         data.spawn(unconstrained(async move {
             let _stop = stop;
             // Built here, since tower's timers bind to the runtime that they are built on.
-            let stack = stack::around(tracing, answering, factory());
-            WorkLoop::new(stack, inbox, room, control, settings).run().await
+            work(tracing, Supplies { inbox, demand: room, control, settings }).await
         }))
     };
     let mut cancel = CancelOnDrop(Some(control.clone()));
@@ -96,7 +97,7 @@ where
         control.drain();
     }
     let before = control.counts.cancelled.load(Relaxed);
-    let worked = finish(work, demand, &control).await;
+    let worked = finish(working, demand, &control).await;
     cancel.0 = None;
     let cut_off = control.counts.cancelled.load(Relaxed) - before;
 

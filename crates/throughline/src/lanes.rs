@@ -25,8 +25,8 @@ pub enum Ordering {
 /// A lane that runs or is parked. Stale ones are told apart from whatever took their place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct LaneId {
-    index: u32,
-    generation: u32,
+    pub(crate) index: u32,
+    pub(crate) generation: u32,
 }
 
 /// Waiting and parked items, by lane.

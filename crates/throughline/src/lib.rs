@@ -40,8 +40,10 @@
 //! `memory` and `kafka` bring one broker each, `otlp` the export of spans over OTLP/HTTP. None is on by default.
 
 pub mod actor;
+mod batcher;
 mod boxed;
 mod control;
+mod deliveries;
 mod flush;
 mod handler;
 mod heard;
@@ -51,6 +53,7 @@ mod middleware;
 mod parked;
 mod publisher;
 mod pump;
+mod queue;
 mod runtime;
 mod shutdown;
 mod slots;
@@ -59,9 +62,11 @@ mod status;
 mod work_loop;
 mod worker;
 
+pub use batcher::BatchPolicy;
 pub use boxed::BoxSink;
 pub use handler::{
-    Extension, FromMessage, HandlerFuture, HandlerService, Json, MessageHandler, State, handler, handler_with,
+    BatchHandler, BatchHandlerService, Extension, FromBatch, FromMessage, HandlerFuture, HandlerService,
+    Json, MessageHandler, SetApart, State, batch_handler, batch_handler_with, handler, handler_with,
 };
 pub use lanes::Ordering;
 pub use middleware::fields as dead_letter;
@@ -74,10 +79,10 @@ pub use runtime::{Runtime, WorkerHandle};
 pub use shutdown::{ShutdownError, Step, shutdown_signal};
 pub use status::{Blocked, Counts, Status, WorkerState};
 pub use throughline_core::{
-    BoxError, BoxSubscription, ByteString, Capacity, Delivery, Demand, Destination, Endpoint, Error,
-    ErrorKind, Event, Extensions, Extract, Header, Headers, Inbound, Inject, IntoSettlement, Lease,
-    LeaseOwner, Message, Observe, Observer, Origin, Outbound, PartitionIndex, Receipt, Redelivery, Rejected,
-    Settlement, Settler, Source, Subscription,
+    Answers, Batch, BoxError, BoxSubscription, ByteString, Capacity, Delivery, Demand, Destination, Endpoint,
+    Error, ErrorKind, Event, Extensions, Extract, Header, Headers, Inbound, Inject, IntoAnswers,
+    IntoSettlement, Lease, LeaseOwner, Message, Observe, Observer, Origin, Outbound, PartitionIndex, Receipt,
+    Redelivery, Rejected, Settlement, Settler, Source, Subscription, WrongAnswers,
 };
 pub use throughline_trace::{
     Metrics, MirrorLayer, Relation, Telemetry, TelemetryBuilder, TraceContext, TracingLayer, forward,

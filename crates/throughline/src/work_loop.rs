@@ -1,28 +1,20 @@
 //! The loop: lanes, permits, the stack, and what runs. A plain future without actix, driven by a test as by a worker.
 
 use crate::{
-    control::{Control, Counters},
-    lanes::{LaneId, Lanes, Ordering},
-    middleware::{Failed, Held, Outcome},
-    parked::Parked,
+    control::Control,
+    queue::{Books, Item, Pressure, Queue, Running},
     slots::Slots,
-    status::Blocked,
 };
 use futures_util::future::poll_fn;
 use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::Ordering::Relaxed},
     task::{Context, Poll},
     time::Duration,
 };
-use throughline_core::{
-    BoxError, Delivery, DemandControl, Error, ErrorKind, Lease, PartitionIndex, Settlement, Share,
-};
+use throughline_core::{BoxError, Delivery, DemandControl, PartitionIndex, Share};
 use tokio::{
     sync::mpsc::UnboundedReceiver,
     time::{Instant, Sleep, sleep_until},
@@ -53,77 +45,65 @@ const LOOK: usize = 32;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
     pub(crate) in_flight: usize,
-    pub(crate) ordering: Ordering,
     pub(crate) on_lease_lost: OnLeaseLost,
 }
 
-/// One worker's loop, from its start to its end.
-pub(crate) struct WorkLoop<S, F, Z> {
+/// What a loop is given to work with.
+pub(crate) struct Supplies<Z> {
+    pub(crate) inbox: UnboundedReceiver<Vec<Delivery<Z>>>,
+    pub(crate) demand: DemandControl,
+    pub(crate) control: Arc<Control>,
+    pub(crate) settings: Settings,
+}
+
+/// One worker's loop, from its start to its end: `Q` decides whether its stack is called with messages or batches.
+pub(crate) struct WorkLoop<S, F, Q: Queue<Z>, Z> {
     stack: S,
     /// The stack said that it is ready and was not called since.
     stack_ready: bool,
     inbox: UnboundedReceiver<Vec<Delivery<Z>>>,
     inbox_open: bool,
-    lanes: Lanes<Item<Z>>,
-    running: Slots<F, Tag>,
+    queue: Q,
+    running: Slots<F, Q::Tag>,
     permits: Share,
-    parked: Parked,
     timer: Pin<Box<Sleep>>,
     assigned: Vec<PartitionIndex>,
     seen: u64,
     /// The highest offset that was started, by partition: what waits below it is finished at a drain.
     started: Vec<i64>,
-    /// What was finished in this turn, to be told to the demand at its end.
-    released: Vec<(PartitionIndex, usize, usize)>,
-    blocked: Option<LaneId>,
+    books: Books,
     demand: DemandControl,
     control: Arc<Control>,
     on_lease_lost: OnLeaseLost,
+    /// A drain was seen.
+    draining: bool,
 }
 
-struct Item<Z> {
-    delivery: Delivery<Z>,
-    size: usize,
-}
-
-/// What is known of a running handler.
-struct Tag {
-    lane: LaneId,
-    partition: PartitionIndex,
-    size: usize,
-    lease: Lease,
-}
-
-impl<S, F, Z> WorkLoop<S, F, Z>
+impl<S, F, Q, Z> WorkLoop<S, F, Q, Z>
 where
-    S: Service<Delivery<Z>, Response = Outcome<Z>, Error = BoxError, Future = F>,
-    F: Future<Output = Result<Outcome<Z>, BoxError>>,
+    Q: Queue<Z>,
+    S: Service<Q::Request, Response = Q::Answer, Error = BoxError, Future = F>,
+    F: Future<Output = Result<Q::Answer, BoxError>>,
 {
-    pub(crate) fn new(
-        stack: S,
-        inbox: UnboundedReceiver<Vec<Delivery<Z>>>,
-        demand: DemandControl,
-        control: Arc<Control>,
-        settings: Settings,
-    ) -> Self {
+    pub(crate) fn new(stack: S, queue: Q, supplies: Supplies<Z>) -> Self {
+        let Supplies { inbox, demand, control, settings } = supplies;
         WorkLoop {
             stack,
             stack_ready: false,
             inbox,
             inbox_open: true,
-            lanes: Lanes::new(settings.ordering),
+            queue,
             running: Slots::new(),
             permits: Share::new(settings.in_flight),
-            parked: Parked::default(),
             timer: Box::pin(sleep_until(Instant::now())),
             assigned: Vec::new(),
             seen: 0,
             started: Vec::new(),
-            released: Vec::new(),
-            blocked: None,
+            books: Books::new(control.clone()),
             demand,
             control,
             on_lease_lost: settings.on_lease_lost,
+            draining: false,
         }
     }
 
@@ -151,6 +131,7 @@ where
         self.follow_source(cx);
         let draining = control.is_draining();
         if draining {
+            self.close_forming(cx)?;
             self.give_back(|_| true);
         }
         let worked = self.work(cx, draining);
@@ -160,7 +141,7 @@ where
         }
         self.report();
         worked?;
-        let nothing_left = self.running.is_empty() && self.lanes.waiting() == 0;
+        let nothing_left = self.running.is_empty() && self.queue.waiting() == 0;
         if nothing_left && (draining || !self.inbox_open) { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
@@ -171,11 +152,13 @@ where
             while budget.left()
                 && let Poll::Ready(Some((tag, result))) = self.running.poll_next(cx)
             {
+                budget.spend(tag.messages());
                 self.finish(tag, result);
-                budget.spend();
             }
-            self.wake_parked(cx);
+            self.wake_parked();
             self.take_in(cx, draining);
+            let due = self.look(draining);
+            self.set_timer(cx, due);
             let before = budget.messages;
             if draining || !self.control.is_paused() {
                 self.start(cx, &mut budget)?;
@@ -189,6 +172,23 @@ where
                 return Ok(());
             }
         }
+    }
+
+    #[inline]
+    fn look(&mut self, draining: bool) -> Option<Instant> {
+        let ending = draining || !self.inbox_open;
+        let pressure = Pressure { ending, demand: self.demand.demand(), assigned: &self.assigned };
+        self.queue.look(&pressure)
+    }
+
+    /// At the beginning of a drain a batch that is forming closes and is handled, if it can be at once.
+    fn close_forming(&mut self, cx: &mut Context<'_>) -> Result<(), BoxError> {
+        let begins = !std::mem::replace(&mut self.draining, true);
+        if Q::FORMS && begins && !self.control.is_paused() {
+            self.look(true);
+            self.start(cx, &mut Budget::new())?;
+        }
+        Ok(())
     }
 
     /// Learns of lost leases and of a changed assignment.
@@ -225,69 +225,60 @@ where
     /// in its lane below one of its partition that was started holds the commit, so it is handled too. What is parked,
     /// or waits behind that, is not.
     fn give_back(&mut self, leaving: impl Fn(PartitionIndex) -> bool) {
-        if self.lanes.waiting() > 0 {
-            let (released, started) = (&mut self.released, &self.started);
-            self.lanes.retain(
+        if self.queue.waiting() > 0 {
+            let (books, started) = (&mut self.books, &self.started);
+            self.queue.retain(
                 |Item { delivery, .. }, parked| {
                     let offset = delivery.message.origin().and_then(|origin| origin.offset);
                     let highest = started.get(delivery.partition.0 as usize);
                     let below = offset.zip(highest).is_some_and(|(offset, highest)| offset < *highest);
                     !leaving(delivery.partition) || (below && !parked)
                 },
-                |item| add(released, item.delivery.partition, item.size),
+                |item| books.release(item.delivery.partition, item.size),
             );
         }
     }
 
-    #[inline]
-    fn note_started(&mut self, delivery: &Delivery<Z>) {
-        let Some(offset) = delivery.message.origin().and_then(|origin| origin.offset) else { return };
-        let at = delivery.partition.0 as usize;
-        if at >= self.started.len() {
-            self.started.resize(at + 1, -1);
-        }
-        self.started[at] = self.started[at].max(offset);
-    }
-
     fn drop_lost(&mut self) {
-        let released = &mut self.released;
-        self.lanes.retain(
+        let books = &mut self.books;
+        self.queue.retain(
             |item, _| !item.delivery.lease.is_lost(),
-            |item| add(released, item.delivery.partition, item.size),
+            |item| books.release(item.delivery.partition, item.size),
         );
         if self.on_lease_lost == OnLeaseLost::Cancel {
-            self.cancel(|tag| tag.lease.is_lost());
+            self.cancel(Q::Tag::is_lost);
         }
     }
 
     fn cancel_all(&mut self) {
         self.cancel(|_| true);
-        let released = &mut self.released;
-        self.lanes.retain(|_, _| false, |item| add(released, item.delivery.partition, item.size));
+        let books = &mut self.books;
+        self.queue.retain(|_, _| false, |item| books.release(item.delivery.partition, item.size));
         self.report();
     }
 
-    fn cancel(&mut self, which: impl Fn(&Tag) -> bool) {
-        let (lanes, permits, released) = (&mut self.lanes, &mut self.permits, &mut self.released);
+    fn cancel(&mut self, which: impl Fn(&Q::Tag) -> bool) {
+        let (queue, permits, books) = (&mut self.queue, &mut self.permits, &mut self.books);
         let mut cancelled = 0;
         self.running.cancel(which, |tag| {
             cancelled += 1;
-            lanes.done(tag.lane);
-            permits.release(tag.partition, 1);
-            add(released, tag.partition, tag.size);
+            permits.release(tag.partition(), 1);
+            queue.cancelled(tag, books);
         });
         self.control.counts.cancelled.fetch_add(cancelled, Relaxed);
     }
 
-    fn wake_parked(&mut self, cx: &mut Context<'_>) {
-        let Some(first) = self.parked.first() else { return };
-        let now = Instant::now();
-        if first <= now {
-            while let Some(lane) = self.parked.pop(now) {
-                self.lanes.wake(lane);
+    fn wake_parked(&mut self) {
+        if self.books.parked.first().is_some() {
+            let now = Instant::now();
+            while let Some(lane) = self.books.parked.pop(now) {
+                self.queue.wake(lane);
             }
         }
-        if let Some(first) = self.parked.first() {
+    }
+
+    fn set_timer(&mut self, cx: &mut Context<'_>, due: Option<Instant>) {
+        if let Some(first) = self.books.parked.first().into_iter().chain(due).min() {
             if self.timer.deadline() != first {
                 self.timer.as_mut().reset(first);
             }
@@ -311,15 +302,13 @@ where
             }
             for delivery in batch {
                 let size = delivery.message.size();
-                let item = Item { delivery, size };
-                self.lanes
-                    .push(item.delivery.partition, item, |item| item.delivery.message.key().map(|k| &k[..]));
+                self.queue.push(Item { delivery, size });
             }
         }
     }
 
     fn start(&mut self, cx: &mut Context<'_>, budget: &mut Budget) -> Result<(), BoxError> {
-        while budget.left() && self.lanes.has_ready() && self.permits.used() < self.permits.limit() {
+        while budget.left() && self.queue.has_ready() && self.permits.used() < self.permits.limit() {
             // Ready first: a message that is taken out of its lane is called at once.
             if !self.stack_ready {
                 match self.stack.poll_ready(cx)? {
@@ -327,21 +316,17 @@ where
                     Poll::Pending => break,
                 }
             }
-            let permits = &self.permits;
-            let Some((lane, Item { delivery, size })) = self.lanes.next(|p| permits.may_take(p)) else {
-                break;
-            };
-            if delivery.lease.is_lost() {
-                add(&mut self.released, delivery.partition, size);
-                self.lanes.done(lane);
-                continue;
-            }
-            let tag = Tag { lane, partition: delivery.partition, size, lease: delivery.lease.clone() };
-            self.permits.take(tag.partition, 1);
-            self.note_started(&delivery);
+            let (permits, started, books) = (&self.permits, &mut self.started, &mut self.books);
+            let next = self.queue.next(
+                |partition| permits.may_take(partition),
+                |delivery| note_started(started, delivery),
+                |lost| books.release(lost.delivery.partition, lost.size),
+            );
+            let Some((tag, request)) = next else { break };
+            self.permits.take(tag.partition(), 1);
             self.stack_ready = false;
-            budget.spend();
-            let future = self.stack.call(delivery);
+            budget.spend(tag.messages());
+            let future = self.stack.call(request);
             if let Poll::Ready((tag, result)) = self.running.start(future, tag) {
                 self.finish(tag, result);
             }
@@ -350,90 +335,29 @@ where
     }
 
     #[inline]
-    fn finish(&mut self, tag: Tag, result: Result<Outcome<Z>, BoxError>) {
-        self.permits.release(tag.partition, 1);
-        match result {
-            Ok(Outcome { how, failed }) => {
-                count(&self.control.counts, how, failed.as_deref());
-                if let Some(held) = failed.and_then(|failed| failed.held)
-                    && !held.delivery.lease.is_lost()
-                {
-                    return self.park(tag, how, held);
-                }
-                if self.blocked == Some(tag.lane) {
-                    self.blocked = None;
-                    self.control.set_blocked(None);
-                }
-            }
-            Err(error) => {
-                // The adapter counts and reports what it no longer holds.
-                let lease_lost =
-                    error.downcast_ref::<Error>().is_some_and(|error| error.kind() == ErrorKind::LeaseLost);
-                if !lease_lost {
-                    self.control.counts.settle_failed.fetch_add(1, Relaxed);
-                    tracing::warn!(%error, "a settlement was not taken; the message comes again");
-                }
-            }
-        }
-        self.lanes.done(tag.lane);
-        add(&mut self.released, tag.partition, tag.size);
-    }
-
-    /// Holds a message, and its lane with it, until it is tried again. It has no permit meanwhile.
-    #[cold]
-    fn park(&mut self, tag: Tag, how: Settlement, held: Held<Z>) {
-        if how == Settlement::Reject && self.blocked.is_none() {
-            self.blocked = Some(tag.lane);
-            let blocked = held.delivery.message.origin().map(|origin| Blocked {
-                destination: origin.destination.name.clone(),
-                partition: origin.partition,
-                offset: origin.offset,
-            });
-            if let Some(at) = &blocked {
-                tracing::warn!(
-                    %at,
-                    "a rejected message is held: the worker has no dead letters (give it some, or discard), or they did not take it"
-                );
-            }
-            self.control.set_blocked(blocked);
-        }
-        self.lanes.park(tag.lane, Item { delivery: held.delivery, size: tag.size });
-        self.parked.push(Instant::now() + held.after, tag.lane);
+    fn finish(&mut self, tag: Q::Tag, result: Result<Q::Answer, BoxError>) {
+        self.permits.release(tag.partition(), 1);
+        self.queue.finish(tag, result, &mut self.books);
     }
 
     fn report(&mut self) {
-        if !self.released.is_empty() {
-            self.demand.release(self.released.drain(..));
+        if !self.books.released.is_empty() {
+            self.demand.release(self.books.released.drain(..));
         }
         self.control.in_flight.store(self.running.len(), Relaxed);
-        self.control.waiting.store(self.lanes.waiting(), Relaxed);
-        self.control.parked.store(self.lanes.parked(), Relaxed);
-    }
-}
-
-/// Adds to the last entry where it is of the same partition: most turns need one.
-#[inline]
-fn add(released: &mut Vec<(PartitionIndex, usize, usize)>, partition: PartitionIndex, size: usize) {
-    match released.last_mut() {
-        Some((last, messages, bytes)) if *last == partition => {
-            *messages += 1;
-            *bytes += size;
-        }
-        _ => released.push((partition, 1, size)),
+        self.control.waiting.store(self.queue.waiting(), Relaxed);
+        self.control.parked.store(self.queue.parked(), Relaxed);
     }
 }
 
 #[inline]
-fn count<Z>(counts: &Counters, how: Settlement, failed: Option<&Failed<Z>>) {
-    let one = |count: &AtomicU64| count.fetch_add(1, Relaxed);
-    match how {
-        Settlement::Ack => one(&counts.acked),
-        _ if failed.is_some_and(|failed| failed.put_aside) => one(&counts.put_aside),
-        _ => one(&counts.nacked),
-    };
-    if failed.is_some_and(|failed| failed.failure.error_type == "panic") {
-        one(&counts.panicked);
+fn note_started<Z>(started: &mut Vec<i64>, delivery: &Delivery<Z>) {
+    let Some(offset) = delivery.message.origin().and_then(|origin| origin.offset) else { return };
+    let at = delivery.partition.0 as usize;
+    if at >= started.len() {
+        started.resize(at + 1, -1);
     }
+    started[at] = started[at].max(offset);
 }
 
 /// What one poll may do.
@@ -452,16 +376,23 @@ impl Budget {
     }
 
     #[inline]
-    fn spend(&mut self) {
-        self.messages = self.messages.saturating_sub(1);
-        if self.messages.is_multiple_of(LOOK) && self.since.elapsed() >= SLICE {
+    fn spend(&mut self, messages: usize) {
+        let before = self.messages / LOOK;
+        self.messages = self.messages.saturating_sub(messages);
+        if self.messages / LOOK != before && self.since.elapsed() >= SLICE {
             self.messages = 0;
         }
     }
 }
 
-impl<S, F, Z> fmt::Debug for WorkLoop<S, F, Z> {
+impl<S, F, Q: Queue<Z>, Z> fmt::Debug for WorkLoop<S, F, Q, Z> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WorkLoop").field("lanes", &self.lanes).field("running", &self.running).finish()
+        f.debug_struct("WorkLoop")
+            .field("waiting", &self.queue.waiting())
+            .field("running", &self.running)
+            .finish()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,15 +1,19 @@
 //! The description of a worker.
 
 use crate::{
+    batcher::{BatchPolicy, Batcher},
     incarnation::{Exit, Surroundings, live},
-    lanes::Ordering,
+    lanes::{Lanes, Ordering},
     middleware::{Answering, DeadLetter, OnReject, Redelay},
-    work_loop::{OnLeaseLost, Settings},
+    stack,
+    work_loop::{OnLeaseLost, Settings, Supplies, WorkLoop},
 };
 use futures_util::future::BoxFuture;
-use std::{fmt, sync::Arc, time::Duration};
-use throughline_core::{BoxError, IntoSettlement, Message, Redelivery, Subscription};
-use throughline_trace::Relation;
+use std::{fmt, future::Future, sync::Arc, time::Duration};
+use throughline_core::{
+    Batch, BoxError, IntoAnswers, IntoSettlement, Message, Redelivery, Source, Subscription,
+};
+use throughline_trace::{Relation, TracingLayer};
 use tower_service::Service;
 
 /// How often a worker that fails is started again.
@@ -44,7 +48,8 @@ impl Default for Restarts {
 ///
 /// The stack is any Tower service of [`Message`] whose answer is [`IntoSettlement`]: it need not be `Clone`, since each
 /// loop owns one. The factory runs at every start, once a replica, inside the runtime that the stack will run on.
-/// Around it the worker puts a tracing layer, the settling and a guard against panics; none can be left out.
+/// Around it the worker puts a tracing layer, the settling and a guard against panics; none can be left out. With
+/// [`batches`](Self::batches) it is a service of [`Batch`] in place of [`Message`].
 ///
 /// ```
 /// use throughline::{Json, Ordering, RetryLayer, Backoff, Worker, handler, memory::Memory};
@@ -72,11 +77,12 @@ pub struct Worker {
     pub(crate) restarts: Restarts,
     pub(crate) relation: Option<Relation>,
     settings: Settings,
+    ordering: Ordering,
     redelivery: Redelivery,
     redelay: Redelay,
     dead_letter: Option<DeadLetter>,
     on_reject: OnReject,
-    make: Box<dyn FnOnce(Settings, Answering) -> Live + Send>,
+    make: Box<dyn FnOnce(Settings, Ordering, Answering) -> Live + Send>,
 }
 
 /// Starts one incarnation; the types of subscription and stack are hidden here, once for each start.
@@ -93,13 +99,92 @@ impl Worker {
         S::Error: Into<BoxError> + 'static,
         S::Future: Send + 'static,
     {
+        Worker::make(name, subscription, 256, 1, move |ordering, answering| {
+            let factory = Arc::new(stack);
+            move |tracing: TracingLayer, supplies: Supplies<_>| {
+                let (factory, answering) = (factory.clone(), answering.clone());
+                async move {
+                    let stack = stack::one(tracing, answering, factory());
+                    WorkLoop::new(stack, Lanes::new(ordering), supplies).run().await
+                }
+            }
+        })
+    }
+
+    /// The stack handles several messages in one call: as many as the policy says, of one partition, one batch of it
+    /// after the other; with [`Ordering::None`] of any, side by side.
+    ///
+    /// It answers for all of them or for each ([`IntoAnswers`]). A batch that **fails as a whole** (an error, a panic, a
+    /// timeout) is nacked message by message. They come again in smaller batches (see [`BatchPolicy`]), so that the one
+    /// that cannot be handled is found, and only what fails alone, or is named, goes to the dead letters for its number
+    /// of deliveries. A nacked message holds what [`ordering`](Self::ordering) says is ordered with it, as ever.
+    ///
+    /// A batch has one process span, which links to what made each message. It is cancelled for a lost lease only if
+    /// all its messages are lost.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use throughline::{BatchPolicy, BoxError, Json, Worker, batch_handler, memory::Memory};
+    /// use tower::ServiceBuilder;
+    ///
+    /// async fn store(numbers: Vec<Json<u64>>) -> Result<(), BoxError> {
+    ///     println!("{} at once", numbers.len());
+    ///     Ok(())
+    /// }
+    ///
+    /// let broker = Memory::new();
+    /// let policy = BatchPolicy::at_most(500).within(Duration::from_millis(20));
+    /// let worker = Worker::batches("store", broker.subscribe("numbers").group("g"), policy, || {
+    ///     ServiceBuilder::new().timeout(Duration::from_secs(30)).service(batch_handler(store))
+    /// });
+    /// ```
+    pub fn batches<Sub, F, S>(
+        name: impl Into<String>,
+        subscription: Sub,
+        policy: BatchPolicy,
+        stack: F,
+    ) -> Self
+    where
+        Sub: Subscription,
+        F: Fn() -> S + Send + Sync + 'static,
+        S: Service<Batch> + Send + 'static,
+        S::Response: IntoAnswers + 'static,
+        S::Error: Into<BoxError> + 'static,
+        S::Future: Send + 'static,
+    {
+        Worker::make(name, subscription, 16, policy.at_most, move |ordering, answering| {
+            let factory = Arc::new(stack);
+            move |tracing: TracingLayer, supplies: Supplies<_>| {
+                let (factory, answering) = (factory.clone(), answering.clone());
+                async move {
+                    let stack = stack::batch(tracing, answering, factory());
+                    WorkLoop::new(stack, Batcher::new(policy, ordering), supplies).run().await
+                }
+            }
+        })
+    }
+
+    /// `each` is how many messages a handler is given at most.
+    fn make<Sub, M, W, Fut>(
+        name: impl Into<String>,
+        subscription: Sub,
+        in_flight: usize,
+        each: usize,
+        make: M,
+    ) -> Self
+    where
+        Sub: Subscription,
+        M: FnOnce(Ordering, Arc<Answering>) -> W + Send + 'static,
+        W: Fn(TracingLayer, Supplies<<Sub::Source as Source>::Settler>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
+    {
         let redelivery = subscription.redelivery();
-        let make = Box::new(move |settings: Settings, answering: Answering| -> Live {
-            let answering = Arc::new(answering);
-            let (subscription, factory) = (Arc::new(subscription), Arc::new(stack));
+        let make = Box::new(move |settings: Settings, ordering, answering| -> Live {
+            let capacity = subscription.capacity(settings.in_flight.saturating_mul(each));
+            let (subscription, work) =
+                (Arc::new(subscription), Arc::new(make(ordering, Arc::new(answering))));
             Arc::new(move |around| {
-                let life = live(subscription.clone(), factory.clone(), answering.clone(), settings, around);
-                Box::pin(life)
+                Box::pin(live(subscription.clone(), work.clone(), capacity, settings, around))
             })
         });
         Worker {
@@ -107,11 +192,8 @@ impl Worker {
             replicas: 1,
             restarts: Restarts::default(),
             relation: None,
-            settings: Settings {
-                in_flight: 256,
-                ordering: Ordering::default(),
-                on_lease_lost: OnLeaseLost::default(),
-            },
+            settings: Settings { in_flight, on_lease_lost: OnLeaseLost::default() },
+            ordering: Ordering::default(),
             redelivery,
             redelay: Redelay::default(),
             dead_letter: None,
@@ -120,7 +202,7 @@ impl Worker {
         }
     }
 
-    /// How many handlers run at once in each replica; 256 if not said, at least 1.
+    /// How many handlers run at once in each replica, at least 1; if not said, 256 of messages or 16 of batches.
     pub fn in_flight(mut self, handlers: usize) -> Self {
         self.settings.in_flight = handlers.max(1);
         self
@@ -128,7 +210,7 @@ impl Worker {
 
     /// What is handled one at a time; by key if not said.
     pub fn ordering(mut self, ordering: Ordering) -> Self {
-        self.settings.ordering = ordering;
+        self.ordering = ordering;
         self
     }
 
@@ -186,7 +268,7 @@ impl Worker {
             dead_letter: self.dead_letter,
             on_reject: self.on_reject,
         };
-        (self.make)(self.settings, answering)
+        (self.make)(self.settings, self.ordering, answering)
     }
 }
 

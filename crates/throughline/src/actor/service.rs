@@ -65,7 +65,7 @@ where
             let _permit = permits.acquire_owned().await?;
             let answer = {
                 // The envelope takes the context that is current where it is packed.
-                let _current = carried(&message).map(|context| context.attach());
+                let _current = carried(message.extensions()).map(|context| context.attach());
                 address.send(Consume(value))
             };
             answer.await?.into_settlement()

@@ -9,7 +9,7 @@ use std::{
     pin::Pin,
     task::{self, Poll},
 };
-use throughline_core::{BoxError, IntoSettlement, Message, Settlement};
+use throughline_core::{BoxError, Extensions, IntoSettlement, Message, Settlement};
 use throughline_trace::Trail;
 
 /// An async fn of up to eight extractors that answers `()`, a [`Settlement`], or a `Result` of these.
@@ -86,9 +86,9 @@ where
     }
 }
 
-/// The process context of a message, where it is not current.
-pub(crate) fn carried(message: &Message) -> Option<Context> {
-    let trail = message.extensions().get::<Trail>()?;
+/// The process context of a message or a batch, where it is not current.
+pub(crate) fn carried(extensions: &Extensions) -> Option<Context> {
+    let trail = extensions.get::<Trail>()?;
     Context::map_current(|now| !now.has_active_span()).then(|| trail.context().clone())
 }
 
@@ -115,18 +115,26 @@ macro_rules! handlers {
                     Ok(value) => value,
                     Err(rejection) => return HandlerFuture::rejected(rejection.into()),
                 };)*
-                HandlerFuture::run(carried(&message), || self($($A),*))
+                HandlerFuture::run(carried(message.extensions()), || self($($A),*))
             }
         }
     };
 }
 
-handlers!();
-handlers!(A1);
-handlers!(A1, A2);
-handlers!(A1, A2, A3);
-handlers!(A1, A2, A3, A4);
-handlers!(A1, A2, A3, A4, A5);
-handlers!(A1, A2, A3, A4, A5, A6);
-handlers!(A1, A2, A3, A4, A5, A6, A7);
-handlers!(A1, A2, A3, A4, A5, A6, A7, A8);
+/// Hands a macro every number of extractors that a handler may have.
+macro_rules! every_arity {
+    ($each:ident) => {
+        $each!();
+        $each!(A1);
+        $each!(A1, A2);
+        $each!(A1, A2, A3);
+        $each!(A1, A2, A3, A4);
+        $each!(A1, A2, A3, A4, A5);
+        $each!(A1, A2, A3, A4, A5, A6);
+        $each!(A1, A2, A3, A4, A5, A6, A7);
+        $each!(A1, A2, A3, A4, A5, A6, A7, A8);
+    };
+}
+pub(super) use every_arity;
+
+every_arity!(handlers);

@@ -12,6 +12,6 @@ pub use dead_letter::{DeadLetter, OnReject, fields};
 pub use from_fn::{FromFn, FromFnLayer, Next, from_fn};
 pub(crate) use retry::doubled;
 pub use retry::{Backoff, RetryLayer};
-pub(crate) use settle::{Answering, ByOutcome, Failed, Held, Outcome, Settle, answer};
+pub(crate) use settle::{Answering, ByOutcome, Held, Outcome, Outcomes, Owed, Settle, answer, answer_each};
 pub use settle::{Redelay, error_type};
 pub use share::{Share, ShareLayer};

@@ -1,7 +1,7 @@
 //! tower's own Retry, each try a linked span.
 
 use std::{any::Any, time::Duration};
-use throughline_core::{BoxError, Message, Rejected};
+use throughline_core::{BoxError, Rejected};
 use throughline_trace::{Attempt, AttemptLayer};
 use tokio::time::{Sleep, sleep};
 use tower::retry::{Policy, Retry};
@@ -63,10 +63,11 @@ impl Backoff {
     }
 }
 
-impl<Res, E: 'static> Policy<Message, Res, E> for Backoff {
+/// For a message, a batch, or whatever else can be cloned.
+impl<R: Clone, Res, E: 'static> Policy<R, Res, E> for Backoff {
     type Future = Sleep;
 
-    fn retry(&mut self, _: &mut Message, result: &mut Result<Res, E>) -> Option<Sleep> {
+    fn retry(&mut self, _: &mut R, result: &mut Result<Res, E>) -> Option<Sleep> {
         let error: &dyn Any = result.as_ref().err()?;
         let boxed = error.downcast_ref::<BoxError>();
         if self.left == 0 || error.is::<Rejected>() || boxed.is_some_and(|error| error.is::<Rejected>()) {
@@ -78,8 +79,8 @@ impl<Res, E: 'static> Policy<Message, Res, E> for Backoff {
         Some(sleep(jitter(wait)))
     }
 
-    fn clone_request(&mut self, message: &Message) -> Option<Message> {
-        Some(message.clone())
+    fn clone_request(&mut self, request: &R) -> Option<R> {
+        Some(request.clone())
     }
 }
 

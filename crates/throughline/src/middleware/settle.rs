@@ -1,6 +1,8 @@
 //! Turns what a stack answered into a settlement, inside the message's trace.
 
 use super::{DeadLetter, OnReject, Panicked, dead_letter::dead_letter, retry::doubled};
+use crate::deliveries::Deliveries;
+use futures_util::future::join_all;
 use std::{
     borrow::Cow,
     error::Error as StdError,
@@ -10,7 +12,8 @@ use std::{
     time::Duration,
 };
 use throughline_core::{
-    BoxError, Delivery, IntoSettlement, Lease, Message, PartitionIndex, Redelivery, Settlement, Settler,
+    Batch, BoxError, Delivery, IntoAnswers, IntoSettlement, Lease, Message, PartitionIndex, Redelivery,
+    Settlement, Settler,
 };
 use throughline_trace::{Classify, Failure, Trail};
 use tower_service::Service;
@@ -71,6 +74,17 @@ pub(crate) struct Held<Z> {
     pub(crate) after: Duration,
 }
 
+/// What became of each delivery of a batch, in its order.
+pub(crate) struct Outcomes<Z>(pub(crate) Vec<Result<Outcome<Z>, BoxError>>);
+
+/// What a stack is called for: parted into what it is given and what is kept meanwhile.
+pub(crate) trait Owed {
+    type Request;
+    type Kept;
+
+    fn part(self) -> (Self::Request, Self::Kept);
+}
+
 /// What is kept of a delivery while the stack has its message.
 pub(crate) struct Kept<Z> {
     message: Message,
@@ -93,14 +107,15 @@ impl<S, J> Settle<S, J> {
     }
 }
 
-impl<S, J, Z, Fut> Service<Delivery<Z>> for Settle<S, J>
+impl<S, J, R, Fut, Out> Service<R> for Settle<S, J>
 where
-    S: Service<Message>,
+    R: Owed,
+    S: Service<R::Request>,
     S::Error: Into<BoxError>,
-    J: FnMut(S::Future, Kept<Z>) -> Fut,
-    Fut: Future<Output = Result<Outcome<Z>, BoxError>>,
+    J: FnMut(S::Future, R::Kept) -> Fut,
+    Fut: Future<Output = Result<Out, BoxError>>,
 {
-    type Response = Outcome<Z>;
+    type Response = Out;
     type Error = BoxError;
     type Future = Fut;
 
@@ -108,11 +123,33 @@ where
         self.inner.poll_ready(cx).map_err(Into::into)
     }
 
-    fn call(&mut self, delivery: Delivery<Z>) -> Fut {
-        let Delivery { mut message, settler, lease, partition } = delivery;
+    #[inline]
+    fn call(&mut self, owed: R) -> Fut {
+        let (request, kept) = owed.part();
+        (self.join)(self.inner.call(request), kept)
+    }
+}
+
+impl<Z> Owed for Delivery<Z> {
+    type Request = Message;
+    type Kept = Kept<Z>;
+
+    #[inline]
+    fn part(self) -> (Message, Kept<Z>) {
+        let Delivery { mut message, settler, lease, partition } = self;
         message.set_lease(lease.clone());
         let kept = Kept { message: message.clone(), settler, lease, partition };
-        (self.join)(self.inner.call(message), kept)
+        (message, kept)
+    }
+}
+
+impl<Z> Owed for Deliveries<Z> {
+    type Request = Batch;
+    type Kept = Vec<Kept<Z>>;
+
+    fn part(self) -> (Batch, Vec<Kept<Z>>) {
+        let (messages, kept): (Vec<_>, _) = self.each.into_iter().map(Delivery::part).unzip();
+        (Batch::new(messages).with_extensions(self.extensions), kept)
     }
 }
 
@@ -133,11 +170,61 @@ where
         Err(error) => Err(error.into()),
     };
     if let Ok(Settlement::Ack) = result {
-        kept.settler.settle(Settlement::Ack).await?;
-        return Ok(Outcome { how: Settlement::Ack, failed: None });
+        return acked(kept).await;
     }
     // Boxed: every handler's future would be as large as the rare way.
-    Box::pin(answering.failed(result, kept)).await
+    Box::pin(answering.failed(result, Blame::Own, kept)).await
+}
+
+async fn acked<Z: Settler>(kept: Kept<Z>) -> Result<Outcome<Z>, BoxError> {
+    kept.settler.settle(Settlement::Ack).await?;
+    Ok(Outcome { how: Settlement::Ack, failed: None })
+}
+
+/// The same for a batch: every message gets its own answer, or that of all.
+pub(crate) async fn answer_each<F, Z, Res, E>(
+    work: F,
+    kept: Vec<Kept<Z>>,
+    answering: Arc<Answering>,
+) -> Result<Outcomes<Z>, BoxError>
+where
+    F: Future<Output = Result<Res, E>>,
+    Z: Settler,
+    Res: IntoAnswers,
+    E: Into<BoxError>,
+{
+    let answers = match work.await {
+        Ok(answers) => answers.into_answers(),
+        Err(error) => Err(error.into()),
+    };
+    let parts = answers.and_then(|answers| answers.into_parts(kept.len()).map_err(Into::into));
+    let (others, named) = parts.unwrap_or_else(|error| (Err(error), Vec::new()));
+    let alone = kept.len() - named.iter().flatten().count() == 1;
+    let blame = if alone { Blame::Own } else { Blame::Shared };
+    let (others, answering) = (&others, &answering);
+    let each = kept.into_iter().zip(named.into_iter().chain(std::iter::repeat_with(|| None)));
+    // Side by side: a broker may confirm each, and a dead letter is a send.
+    let settled = each.map(|(kept, named)| async move {
+        match named {
+            Some(Ok(Settlement::Ack)) => acked(kept).await,
+            Some(result) => answering.failed(result, Blame::Own, kept).await,
+            None => match others {
+                Ok(Settlement::Ack) => acked(kept).await,
+                Ok(how) => answering.failed(Ok(*how), blame, kept).await,
+                Err(error) => answering.failed_with(Err(error), blame, kept).await,
+            },
+        }
+    });
+    Ok(Outcomes(join_all(settled).await))
+}
+
+/// Whose failure it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Blame {
+    /// That of this message.
+    Own,
+    /// That of some message of its batch: it comes again, in a smaller one, and is never put aside for another.
+    Shared,
 }
 
 impl<Z> Outcome<Z> {
@@ -151,10 +238,20 @@ impl Answering {
     async fn failed<Z: Settler>(
         &self,
         result: Result<Settlement, BoxError>,
+        blame: Blame,
+        kept: Kept<Z>,
+    ) -> Result<Outcome<Z>, BoxError> {
+        self.failed_with(result.as_ref().map(|how| *how), blame, kept).await
+    }
+
+    async fn failed_with<Z: Settler>(
+        &self,
+        result: Result<Settlement, &BoxError>,
+        blame: Blame,
         kept: Kept<Z>,
     ) -> Result<Outcome<Z>, BoxError> {
         let deliveries = kept.message.origin().map_or(1, |origin| origin.delivery_count);
-        let failure = match &result {
+        let failure = match result {
             Ok(how) => Failure::new(how.as_str()),
             Err(error) => failure_of(error),
         };
@@ -162,7 +259,10 @@ impl Answering {
             Ok(how) => (how, None),
             Err(error) => (meaning(&failure.error_type), Some(error)),
         };
-        if let (Settlement::Nack { .. }, Some(letters)) = (how, &self.dead_letter)
+        if how == Settlement::Reject && reason.is_some() && blame == Blame::Shared {
+            how = Settlement::nack();
+        }
+        if let (Settlement::Nack { .. }, Blame::Own, Some(letters)) = (how, blame, &self.dead_letter)
             && deliveries >= letters.after
         {
             how = Settlement::Reject;
@@ -170,7 +270,7 @@ impl Answering {
         if how == Settlement::Reject {
             match (&self.dead_letter, self.on_reject) {
                 (Some(letters), _) => {
-                    let letter = dead_letter(&kept.message, &failure.error_type, reason.as_ref());
+                    let letter = dead_letter(&kept.message, &failure.error_type, reason);
                     if let Err(error) = letters.publisher.send(letter).await {
                         // Held, never dropped: it is rejected again, and then the dead letters may take it.
                         tracing::warn!(%error, "a dead letter was not accepted; its message is held and tried again");
@@ -232,6 +332,27 @@ impl<Z> Classify<Outcome<Z>, BoxError> for ByOutcome {
             Ok(outcome) => outcome.failed.as_ref().map(|failed| failed.failure.clone()),
             Err(error) => Some(failure_of(error)),
         }
+    }
+}
+
+impl<Z> Classify<Outcomes<Z>, BoxError> for ByOutcome {
+    /// One message that failed makes the batch's span an error, which says how many did.
+    fn failure(&self, result: &Result<Outcomes<Z>, BoxError>) -> Option<Failure> {
+        let Outcomes(results) = match result {
+            Ok(outcomes) => outcomes,
+            Err(error) => return Some(failure_of(error)),
+        };
+        let mut failures = results.iter().filter_map(|result| match result {
+            Ok(outcome) => outcome.failed.as_ref().map(|failed| failed.failure.clone()),
+            Err(error) => Some(failure_of(error)),
+        });
+        let first = failures.next()?;
+        let (failed, all) = (1 + failures.count(), results.len());
+        let why = first.description.as_deref().unwrap_or(&first.error_type);
+        Some(Failure {
+            description: Some(format!("{failed} of {all} messages: {why}")),
+            error_type: first.error_type,
+        })
     }
 }
 

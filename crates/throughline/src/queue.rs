@@ -1,0 +1,291 @@
+//! What waits for the stack: messages by their lanes ([`Lanes`]), or batches of them ([`Batcher`](crate::batcher)).
+
+use crate::{
+    control::Control,
+    lanes::{LaneId, Lanes},
+    middleware::{Held, Outcome},
+    parked::Parked,
+    status::Blocked,
+};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+use throughline_core::{BoxError, Delivery, Demand, Error, ErrorKind, Lease, PartitionIndex, Settlement};
+use tokio::time::Instant;
+
+/// A message that waits.
+pub(crate) struct Item<Z> {
+    pub(crate) delivery: Delivery<Z>,
+    pub(crate) size: usize,
+}
+
+/// What is known of a call that runs.
+pub(crate) trait Running {
+    /// Whose permit it has.
+    fn partition(&self) -> PartitionIndex;
+
+    /// How many messages it handles.
+    fn messages(&self) -> usize;
+
+    /// Whether none of them is ours any more.
+    fn is_lost(&self) -> bool;
+}
+
+/// What may make a batch close that is not full.
+pub(crate) struct Pressure<'a> {
+    /// Nothing more will come.
+    pub(crate) ending: bool,
+    pub(crate) demand: &'a Demand,
+    pub(crate) assigned: &'a [PartitionIndex],
+}
+
+/// Waiting and parked messages, handed out in the portions that the stack takes.
+pub(crate) trait Queue<Z> {
+    /// What the stack is called with.
+    type Request;
+    /// What it answers.
+    type Answer;
+    type Tag: Running;
+
+    /// Whether what is handed out forms over time.
+    const FORMS: bool;
+
+    fn push(&mut self, item: Item<Z>);
+
+    /// Looks at the clock and at the room there is. When to look again, if nothing else happens.
+    fn look(&mut self, pressure: &Pressure<'_>) -> Option<Instant>;
+
+    /// Whether there is anything to hand out.
+    fn has_ready(&self) -> bool;
+
+    /// The next to be handed out. Each message in it is told to `started`, or to `lost` if it is no longer ours.
+    fn next(
+        &mut self,
+        may_start: impl Fn(PartitionIndex) -> bool,
+        started: impl FnMut(&Delivery<Z>),
+        lost: impl FnMut(Item<Z>),
+    ) -> Option<(Self::Tag, Self::Request)>;
+
+    /// The call has been answered.
+    fn finish(&mut self, tag: Self::Tag, result: Result<Self::Answer, BoxError>, books: &mut Books);
+
+    /// The call was dropped.
+    fn cancelled(&mut self, tag: Self::Tag, books: &mut Books);
+
+    /// What is parked here is due.
+    fn wake(&mut self, lane: LaneId);
+
+    /// Takes out what `keep` says no to; it is told whether the message is parked or waits behind one that is.
+    fn retain(&mut self, keep: impl Fn(&Item<Z>, bool) -> bool, gone: impl FnMut(Item<Z>));
+
+    /// Messages that wait or are parked.
+    fn waiting(&self) -> usize;
+
+    /// Those that are parked.
+    fn parked(&self) -> usize;
+}
+
+/// What the loop keeps of what is finished, whatever portions it came in.
+pub(crate) struct Books {
+    pub(crate) control: Arc<Control>,
+    /// What was finished in this turn, to be told to the demand at its end.
+    pub(crate) released: Vec<(PartitionIndex, usize, usize)>,
+    pub(crate) parked: Parked,
+    blocked: Option<LaneId>,
+}
+
+/// What is known of one message that is handled.
+pub(crate) struct Tag {
+    lane: LaneId,
+    partition: PartitionIndex,
+    size: usize,
+    lease: Lease,
+}
+
+impl Running for Tag {
+    fn partition(&self) -> PartitionIndex {
+        self.partition
+    }
+
+    fn messages(&self) -> usize {
+        1
+    }
+
+    fn is_lost(&self) -> bool {
+        self.lease.is_lost()
+    }
+}
+
+impl<Z> Queue<Z> for Lanes<Item<Z>> {
+    type Request = Delivery<Z>;
+    type Answer = Outcome<Z>;
+    type Tag = Tag;
+
+    const FORMS: bool = false;
+
+    #[inline]
+    fn push(&mut self, item: Item<Z>) {
+        Lanes::push(self, item.delivery.partition, item, |item| item.delivery.message.key().map(|k| &k[..]));
+    }
+
+    #[inline]
+    fn look(&mut self, _: &Pressure<'_>) -> Option<Instant> {
+        None
+    }
+
+    #[inline]
+    fn has_ready(&self) -> bool {
+        Lanes::has_ready(self)
+    }
+
+    #[inline]
+    fn next(
+        &mut self,
+        may_start: impl Fn(PartitionIndex) -> bool,
+        mut started: impl FnMut(&Delivery<Z>),
+        mut lost: impl FnMut(Item<Z>),
+    ) -> Option<(Tag, Delivery<Z>)> {
+        loop {
+            let (lane, item) = Lanes::next(self, &may_start)?;
+            if item.delivery.lease.is_lost() {
+                lost(item);
+                self.done(lane);
+                continue;
+            }
+            let Item { delivery, size } = item;
+            started(&delivery);
+            let tag = Tag { lane, partition: delivery.partition, size, lease: delivery.lease.clone() };
+            return Some((tag, delivery));
+        }
+    }
+
+    #[inline]
+    fn finish(&mut self, tag: Tag, result: Result<Outcome<Z>, BoxError>, books: &mut Books) {
+        books.count_panic([&result]);
+        match books.settled(Some(tag.lane), result) {
+            None => self.cancelled(tag, books),
+            Some((how, held)) => {
+                books.held(Some(tag.lane), tag.lane, how, &held);
+                books.parked.push(Instant::now() + held.after, tag.lane);
+                self.park(tag.lane, Item { delivery: held.delivery, size: tag.size });
+            }
+        }
+    }
+
+    #[inline]
+    fn cancelled(&mut self, tag: Tag, books: &mut Books) {
+        self.done(tag.lane);
+        books.release(tag.partition, tag.size);
+    }
+
+    fn wake(&mut self, lane: LaneId) {
+        Lanes::wake(self, lane);
+    }
+
+    fn retain(&mut self, keep: impl Fn(&Item<Z>, bool) -> bool, gone: impl FnMut(Item<Z>)) {
+        Lanes::retain(self, keep, gone);
+    }
+
+    fn waiting(&self) -> usize {
+        Lanes::waiting(self)
+    }
+
+    fn parked(&self) -> usize {
+        Lanes::parked(self)
+    }
+}
+
+impl Books {
+    pub(crate) fn new(control: Arc<Control>) -> Self {
+        Books { control, released: Vec::new(), parked: Parked::default(), blocked: None }
+    }
+
+    /// It no longer counts in the buffer. Adds to the last entry where it is of the same partition: most turns need one.
+    #[inline]
+    pub(crate) fn release(&mut self, partition: PartitionIndex, size: usize) {
+        match self.released.last_mut() {
+            Some((last, messages, bytes)) if *last == partition => {
+                *messages += 1;
+                *bytes += size;
+            }
+            _ => self.released.push((partition, 1, size)),
+        }
+    }
+
+    /// Counts one handler that panicked, if one did, of however many messages.
+    #[inline]
+    pub(crate) fn count_panic<'a, Z: 'a>(
+        &self,
+        results: impl IntoIterator<Item = &'a Result<Outcome<Z>, BoxError>>,
+    ) {
+        let mut failed = results.into_iter().filter_map(|result| result.as_ref().ok()?.failed.as_ref());
+        if failed.any(|failed| failed.failure.error_type == "panic") {
+            self.control.counts.panicked.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Counts what became of one message. What is to be parked comes back. `lane` is where it was parked before.
+    #[inline]
+    pub(crate) fn settled<Z>(
+        &mut self,
+        lane: Option<LaneId>,
+        result: Result<Outcome<Z>, BoxError>,
+    ) -> Option<(Settlement, Held<Z>)> {
+        match result {
+            Ok(Outcome { how, failed }) => {
+                let counts = &self.control.counts;
+                let one = |count: &AtomicU64| count.fetch_add(1, Relaxed);
+                match how {
+                    Settlement::Ack => one(&counts.acked),
+                    _ if failed.as_ref().is_some_and(|failed| failed.put_aside) => one(&counts.put_aside),
+                    _ => one(&counts.nacked),
+                };
+                if let Some(held) = failed.and_then(|failed| failed.held)
+                    && !held.delivery.lease.is_lost()
+                {
+                    return Some((how, held));
+                }
+                if self.blocked.is_some() && self.blocked == lane {
+                    self.blocked = None;
+                    self.control.set_blocked(None);
+                }
+            }
+            Err(error) => {
+                // The adapter counts and reports what it no longer holds.
+                let lease_lost =
+                    error.downcast_ref::<Error>().is_some_and(|error| error.kind() == ErrorKind::LeaseLost);
+                if !lease_lost {
+                    self.control.counts.settle_failed.fetch_add(1, Relaxed);
+                    tracing::warn!(%error, "a settlement was not taken; the message comes again");
+                }
+            }
+        }
+        None
+    }
+
+    /// A message is parked in a lane, and was perhaps parked in another before. If it was rejected, the status says
+    /// where the worker is blocked.
+    #[cold]
+    pub(crate) fn held<Z>(&mut self, before: Option<LaneId>, lane: LaneId, how: Settlement, held: &Held<Z>) {
+        if self.blocked.is_some() && self.blocked == before {
+            self.blocked = Some(lane);
+        }
+        if how != Settlement::Reject || self.blocked.is_some() {
+            return;
+        }
+        self.blocked = Some(lane);
+        let blocked = held.delivery.message.origin().map(|origin| Blocked {
+            destination: origin.destination.name.clone(),
+            partition: origin.partition,
+            offset: origin.offset,
+        });
+        if let Some(at) = &blocked {
+            tracing::warn!(
+                %at,
+                "a rejected message is held: the worker has no dead letters (give it some, or discard), or they did not take it"
+            );
+        }
+        self.control.set_blocked(blocked);
+    }
+}

@@ -11,6 +11,7 @@
     reason = "a scenario says that it failed by a panic"
 )]
 
+mod agreement;
 pub mod global;
 mod inbox;
 mod rows;
@@ -91,6 +92,9 @@ all! {
     hostile_headers_harm_nothing: every_message_is_delivered_whatever_its_headers;
     keys_keep_their_order: a_key_is_handled_in_order_while_some_are_tried_again;
     keys_need_not_be_text: equal_bytes_are_a_lane_and_null_is_none;
+    metrics_say_what_the_spans_say:
+        a_delivery_counts_once_however_it_ends
+        lag_is_measured_by_partition;
     nothing_stuck_stops_the_rest:
         a_stuck_partition_stops_no_other
         a_stuck_key_stops_no_other

@@ -1,12 +1,12 @@
 //! Where a scenario plays: telemetry of its own, workers, and the spans that come of them.
 
-use crate::{LONG, Site, within};
-use opentelemetry_sdk::trace::InMemorySpanExporter;
+use crate::{LONG, Site, agreement, within};
+use opentelemetry_sdk::{metrics::InMemoryMetricExporter, trace::InMemorySpanExporter};
 use std::{fmt, ops::Range};
 use throughline::{Message, Publisher, Runtime, Telemetry, TelemetryBuilder, Worker, WorkerHandle};
-use throughline_test::{Graph, conformance::Start};
+use throughline_test::{Graph, Measures, conformance::Start};
 
-/// Telemetry whose spans are kept, and a runtime whose workers trace with it. Nothing of it is global, so that
+/// Telemetry whose spans and metrics are kept, and a runtime whose workers trace with it. Nothing of it is global, so that
 /// scenarios run side by side.
 pub struct Stage<'a, B> {
     /// The broker.
@@ -14,6 +14,8 @@ pub struct Stage<'a, B> {
     /// What publishers and workers trace with.
     pub telemetry: Telemetry,
     exporter: InMemorySpanExporter,
+    /// Empty where the telemetry was made elsewhere.
+    metrics: InMemoryMetricExporter,
     runtime: Option<Runtime>,
 }
 
@@ -26,13 +28,15 @@ impl<'a, B: Site> Stage<'a, B> {
     /// With telemetry that was changed.
     pub fn with(broker: &'a B, change: impl FnOnce(TelemetryBuilder) -> TelemetryBuilder) -> Self {
         let exporter = InMemorySpanExporter::default();
-        let builder = Telemetry::builder("test").exporter(exporter.clone()).global(false);
-        Stage::of(broker, exporter, change(builder).build().unwrap())
+        let metrics = InMemoryMetricExporter::default();
+        let builder = Telemetry::builder("test").exporter(exporter.clone()).metrics_exporter(metrics.clone());
+        let telemetry = change(builder.global(false)).build().unwrap();
+        Stage { metrics, ..Stage::of(broker, exporter, telemetry) }
     }
 
     /// With telemetry that was made elsewhere and exports there.
     pub fn of(broker: &'a B, exporter: InMemorySpanExporter, telemetry: Telemetry) -> Self {
-        Stage { broker, telemetry, exporter, runtime: None }
+        Stage { broker, telemetry, exporter, metrics: InMemoryMetricExporter::default(), runtime: None }
     }
 
     /// A new topic.
@@ -83,10 +87,27 @@ impl<'a, B: Site> Stage<'a, B> {
         }
     }
 
-    /// Drains, and gives all spans.
+    /// Drains, and gives all spans, with which the metrics must agree.
     pub async fn end(mut self) -> Graph {
         self.drain().await;
-        self.graph().await
+        let graph = self.graph().await;
+        if self.telemetry.metrics().is_some() {
+            agreement::check(&graph, &self.metrics);
+        }
+        graph
+    }
+
+    /// As [`end`](Self::end), and gives all metrics.
+    pub async fn end_measured(self) -> Measures {
+        let metrics = self.metrics.clone();
+        self.end().await;
+        Measures::last(&metrics)
+    }
+
+    /// All metrics so far.
+    pub async fn measures(&self) -> Measures {
+        self.telemetry.flushed(LONG).await.unwrap();
+        Measures::last(&self.metrics)
     }
 
     /// All spans so far.

@@ -81,17 +81,13 @@ impl Measures {
     }
 
     /// The series of this metric that have these attributes, and maybe others.
-    pub fn with<'a>(
-        &'a self,
-        name: &'a str,
-        attributes: &'a [(&'a str, &'a str)],
-    ) -> impl Iterator<Item = &'a Measure> {
-        self.0.iter().filter(move |measure| measure.name == name && measure.has(attributes))
+    pub fn with(&self, name: &str, attributes: &[(&str, &str)]) -> Vec<&Measure> {
+        self.0.iter().filter(|measure| measure.name == name && measure.has(attributes)).collect()
     }
 
     /// The values of these series added up.
     pub fn sum(&self, name: &str, attributes: &[(&str, &str)]) -> f64 {
-        self.with(name, attributes).map(|measure| measure.value).sum()
+        self.with(name, attributes).iter().map(|measure| measure.value).sum()
     }
 }
 

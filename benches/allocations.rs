@@ -40,7 +40,9 @@ fn main() -> Result<(), BoxError> {
         of("way, context passed through"),
         Target::None,
     )?;
+    row("B1", "whole way, untraced, with metrics", of("way, metrics"), Target::None)?;
     row("B2", "layer alone", of("layer"), Target::None)?;
+    row("B2", "layer alone, with metrics", of("layer, metrics"), Target::None)?;
     row("B2", "by hand", of("hand"), Target::None)?;
     let ratio = of("layer") / of("hand");
     rows.add("B2", "layer alone / by hand: allocations", ratio, "x", Target::AtMost(0.6))?;

@@ -94,6 +94,7 @@ fn instructions(rows: &mut Rows, counted: impl Fn(&str) -> f64) -> Result<(), Bo
         ("a typed handler in place of a closure, on top", "way, typed"),
         ("a traceparent in the message, passed through, on top", "way, context passed through"),
         ("a typed handler that publishes, on top", "way, publish"),
+        ("metrics, on top", "way, metrics"),
     ] {
         rows.add("B1", what, counted(name) - way, unit, Target::None)?;
     }
@@ -139,10 +140,18 @@ fn unsampled(
 ) -> Result<(), BoxError> {
     let bare = cpu("bare");
     let added = |name| cpu(name).1 - bare.1;
+    let metered = cpu("layer, metrics").1 - cpu("layer").1;
+    rows.add("B2", "metrics: added to the layer alone", metered, "ns", Target::None)?;
+    let metered = counted("layer, metrics") - counted("layer");
+    rows.add("B2", "metrics: added to the layer alone", metered, "instructions", Target::None)?;
+    let metered = counted("full, metrics") - counted("full");
+    rows.add("B2", "metrics: added to the full path", metered, "instructions", Target::None)?;
     let what = "not sampled, links followed: added to a bare call";
     rows.add("B3", what, added("layer, unsampled"), "ns", Target::AtMost(150.0))?;
     let asked = "not sampled, the SDK asked (its sampler decides): added";
     rows.add("B3", asked, added("layer, unsampled, sdk asked"), "ns", Target::None)?;
+    let metered = "not sampled, with metrics: added";
+    rows.add("B3", metered, added("layer, unsampled, metrics"), "ns", Target::None)?;
     let instructions = counted("layer, unsampled") - counted("bare");
     rows.add("B3", what, instructions, "instructions", Target::None)?;
     rows.add(

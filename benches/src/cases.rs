@@ -6,11 +6,15 @@ use crate::{
 };
 use opentelemetry::{
     Context,
+    metrics::MeterProvider,
     propagation::TextMapPropagator,
     trace::{TraceContextExt, TracerProvider},
 };
 use opentelemetry_sdk::{
     error::OTelSdkResult,
+    metrics::{
+        PeriodicReader, SdkMeterProvider, Temporality, data::ResourceMetrics, exporter::PushMetricExporter,
+    },
     propagation::TraceContextPropagator,
     trace::{
         BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider, Span, SpanData, SpanExporter,
@@ -30,8 +34,8 @@ use std::{
     time::Duration,
 };
 use throughline::{
-    Backoff, BoxError, Headers, IntoSettlement, Message, Publisher, Runtime, Telemetry, TracingLayer, Worker,
-    handler,
+    Backoff, BoxError, Headers, IntoSettlement, Message, Metrics, Publisher, Runtime, Telemetry,
+    TracingLayer, Worker, handler,
     trace::{FollowLinks, codec},
 };
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
@@ -87,14 +91,19 @@ pub const ALL: &[&str] = &[
     "way, typed",
     "way, context passed through",
     "way, publish",
+    "way, metrics",
     "bare",
     "layer",
+    "layer, metrics",
+    "layer, metrics alone",
     "hand",
     "layer, batch",
     "hand, batch",
     "layer, unsampled",
+    "layer, unsampled, metrics",
     "layer, unsampled, sdk asked",
     "full",
+    "full, metrics",
     "hand full",
     "full, batch",
     "hand full, batch",
@@ -136,8 +145,22 @@ impl Case {
             "way, typed" => untraced(Carried::Nothing, Way::Typed),
             "way, context passed through" => untraced(Carried::Sampled, Way::Bytes),
             "way, publish" => untraced(Carried::Nothing, Way::Publishing),
+            "way, metrics" => {
+                let telemetry = || {
+                    let builder = Telemetry::builder("bench").meter_provider(meters()).without_spans();
+                    Ok(builder.global(false).build()?)
+                };
+                worked(telemetry, Carried::Nothing, Way::Bytes)
+            }
             "bare" => driven(sampled(), look()),
             "layer" => traced(driven(sampled(), layer.layer(look()))?),
+            "layer, metrics" => traced(driven(sampled(), layer.metrics(metrics()).layer(look()))?),
+            "layer, metrics alone" => {
+                driven(sampled(), TracingLayer::passthrough().metrics(metrics()).layer(look()))
+            }
+            "layer, unsampled, metrics" => {
+                driven(unsampled(), layer.follow_links(true).metrics(metrics()).layer(look()))
+            }
             "layer, unsampled" => driven(unsampled(), layer.follow_links(true).layer(look())),
             "layer, unsampled, sdk asked" => driven(unsampled(), layer.layer(look())),
             "hand" => traced(hand(move || ByHand::new(tracer.clone()), false)?),
@@ -164,6 +187,13 @@ impl Case {
             "full" => {
                 // A new one for each run, since a runtime shuts it down at its end.
                 let telemetry = move || Ok(Telemetry::from_provider(self::provider(processor)));
+                Ok(Case { spans: 2, ..worked(telemetry, Carried::Sampled, Way::Publishing)? })
+            }
+            "full, metrics" => {
+                let telemetry = || {
+                    let builder = Telemetry::builder("bench").processor(Noop).meter_provider(meters());
+                    Ok(builder.global(false).build()?)
+                };
                 Ok(Case { spans: 2, ..worked(telemetry, Carried::Sampled, Way::Publishing)? })
             }
             "full, unsampled" => {
@@ -418,6 +448,15 @@ impl<S: Service<Message>> Service<Message> for Plain<S> {
     }
 }
 
+/// Metrics as they are set up for export, though none comes due in a run.
+fn meters() -> SdkMeterProvider {
+    SdkMeterProvider::builder().with_reader(PeriodicReader::builder(NoExporter).build()).build()
+}
+
+fn metrics() -> Metrics {
+    Metrics::new(&meters().meter("bench"))
+}
+
 fn provider(processor: Processor) -> SdkTracerProvider {
     let builder = SdkTracerProvider::builder().with_sampler(FollowLinks::default());
     match processor {
@@ -458,6 +497,25 @@ impl SpanProcessor for Noop {
 
 #[derive(Debug)]
 struct NoExporter;
+
+impl PushMetricExporter for NoExporter {
+    fn export(&self, metrics: &ResourceMetrics) -> impl Future<Output = OTelSdkResult> + Send {
+        black_box(metrics);
+        std::future::ready(Ok(()))
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        Ok(())
+    }
+
+    fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
+        Ok(())
+    }
+
+    fn temporality(&self) -> Temporality {
+        Temporality::Cumulative
+    }
+}
 
 impl SpanExporter for NoExporter {
     fn export(&self, batch: Vec<SpanData>) -> impl Future<Output = OTelSdkResult> + Send {

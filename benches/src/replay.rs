@@ -9,7 +9,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
-    time::Instant,
+    time::{Instant, SystemTime},
 };
 use throughline::{
     Capacity, Delivery, Demand, Destination, Endpoint, Error, Header, Headers, Lease, Message, Observer,
@@ -64,7 +64,7 @@ pub fn message(from: &Arc<Destination>, carried: Carried) -> Message {
     let headers: Headers =
         [header("content-type", "application/json"), header(name, value)].into_iter().collect();
     let mut origin = Origin::new(from.clone());
-    (origin.partition, origin.offset) = (Some(3), Some(1_000_000));
+    (origin.partition, origin.offset, origin.time) = (Some(3), Some(1_000_000), Some(SystemTime::now()));
     Message::received(Some(Bytes::from_static(&[b'7'; 100])), None, headers, origin)
 }
 

@@ -104,25 +104,17 @@ where
 }
 
 impl Ending {
-    /// Of a span that was started for a delivery; without a span the context is only kept current.
-    pub(crate) fn process(context: Context, open: bool, extensions: Option<Extensions>) -> Self {
-        Ending { context, open, panicked: false, empty: false, template: None, extensions, measuring: None }
-    }
-
-    /// Of a request that nothing came with, where no span is recorded.
-    pub(crate) fn nothing() -> Self {
-        Ending {
-            context: Context::new(),
-            open: false,
-            panicked: false,
-            empty: true,
-            template: None,
-            extensions: None,
-            measuring: None,
-        }
+    /// Of a span that was started for a delivery; without a span the context is only kept current, if there is one.
+    #[inline]
+    pub(crate) fn process(context: Option<Context>, open: bool, extensions: Option<Extensions>) -> Self {
+        let empty = context.is_none();
+        let mut ending = Self::send(context.unwrap_or_default(), None);
+        (ending.empty, ending.open, ending.extensions) = (empty, open, extensions);
+        ending
     }
 
     /// Of a span that was started for a send.
+    #[inline]
     pub(crate) fn send(context: Context, template: Option<Arc<Template>>) -> Self {
         let open = template.is_some();
         Ending { context, open, panicked: false, empty: false, template, extensions: None, measuring: None }

@@ -400,15 +400,16 @@ where
         let trail = opened.is_some() || measuring.is_some();
         let old = |extensions: &&mut Extensions| extensions.get::<Trail>().is_some();
         let ending = if !trail && !extensions.as_ref().is_some_and(old) {
-            Ending::nothing()
+            Ending::process(None, false, None)
         } else {
+            let current = opened.as_ref().map(|opened| opened.context.clone());
             let Opened { context, incoming, recorder } = opened.unwrap_or_default();
             let open = recorder.is_some();
             let extensions = extensions.map(|extensions| {
-                extensions.insert(Trail::new(context.clone(), incoming, recorder));
+                extensions.insert(Trail::new(context, incoming, recorder));
                 extensions.clone()
             });
-            Ending::process(context, open, extensions.filter(|_| open || measuring.is_some()))
+            Ending::process(current, open, extensions.filter(|_| open || measuring.is_some()))
         };
         let ending = ending.measured(measuring);
         let inner = &mut self.inner;

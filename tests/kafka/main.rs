@@ -1,12 +1,19 @@
-//! The conformance suite and every scenario on a real Kafka.
+//! The conformance suite and every scenario on a real Kafka, and what is shown on Kafka alone.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says that it failed by a panic")]
+#![allow(clippy::print_stdout, reason = "figures are shown")]
 
 mod a_broker_of_its_own_leaves_nothing_behind;
+mod a_frozen_broker_does_not_hold_up_the_end;
+mod a_killed_broker_heals;
 mod a_killed_worker_loses_nothing;
-mod site;
+mod a_long_handler_keeps_its_partition;
+mod a_storm_of_rebalances_loses_nothing;
+mod keys_keep_their_order_over_members;
+mod members_that_join_lose_nothing;
+mod partitions_that_move;
 
-pub(crate) use site::servers;
+use throughline_tests::kafka::Cluster;
 
-throughline_test::conformance!(site::Cluster::new());
-throughline_tests::scenarios!(site::Cluster::new());
+throughline_test::conformance!(Cluster::new());
+throughline_tests::scenarios!(Cluster::new());

@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says that it failed by a panic")]
 
-mod site;
-
 use futures_util::poll;
 use std::time::Duration;
 use throughline::{
@@ -12,7 +10,7 @@ use throughline::{
     WorkerHandle, handler_with, kafka::Kafka,
 };
 use throughline_test::conformance::Broker;
-use throughline_tests::{until, within};
+use throughline_tests::{kafka::Cluster, until, within};
 
 /// What the topic that is published to takes, and what is sent there.
 const LIMIT: &str = "1000";
@@ -43,8 +41,8 @@ async fn publish(_: Message, State((publisher, how)): State<(Publisher, How)>) -
 impl Place {
     async fn new() -> Self {
         // Slow, so that the drain begins before the broker has refused.
-        let kafka = Kafka::new(site::servers()).set("linger.ms", "1000");
-        let names = site::Cluster::new();
+        let kafka = Kafka::new(Cluster::new().servers()).set("linger.ms", "1000");
+        let names = Cluster::new();
         let [input, output] = ["input", "output"].map(|what| names.fresh_name(what));
         kafka.admin().create_topic(&input, 1).await.unwrap();
         kafka.admin().create_topic_with(&output, 1, &[("max.message.bytes", LIMIT)]).await.unwrap();

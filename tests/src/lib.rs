@@ -14,6 +14,8 @@
 mod agreement;
 pub mod global;
 mod inbox;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 mod rows;
 mod site;
 mod stage;

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
-use throughline_test::{Demands, Entry, Ledger, Meta, check};
+use throughline_test::{Demands, Entry, Ledger, Meta, Row, check};
 
 /// One run of one guarantee: its ledger goes where `THROUGHLINE_LEDGERS` says, to be judged from outside as well; else
 /// to a folder that goes away with the run.
@@ -42,10 +42,21 @@ impl Run {
         self.ledger.record(entry).unwrap();
     }
 
-    /// Judges the run.
-    pub fn conclude(&self) {
-        let row = check(&self.folder.path).unwrap();
+    /// Where other processes write their part.
+    pub fn folder(&self) -> &Path {
+        &self.folder.path
+    }
+
+    /// What the run shows so far.
+    pub fn row(&self) -> Row {
+        check(&self.folder.path).unwrap()
+    }
+
+    /// Judges the run, and gives its row.
+    pub fn conclude(&self) -> Row {
+        let row = self.row();
         assert!(row.ok, "{row}");
+        row
     }
 }
 

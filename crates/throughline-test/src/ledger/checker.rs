@@ -20,9 +20,27 @@ struct Fate {
 /// What the operating system says, and any other line that is no entry. A run that shows too little is not an error
 /// but a row that is not ok.
 pub fn check(run: impl AsRef<Path>) -> io::Result<Row> {
+    let run = run.as_ref();
+    let (meta, entries) = read(run)?;
+    let Some(meta) = meta else {
+        let id = run.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        return Ok(Row { id, why: "has no line that says what was asked".to_owned(), ..Row::default() });
+    };
+    Ok(row(meta, &entries))
+}
+
+/// All that was written of one run so far, in the order of time, for what a row does not show.
+///
+/// # Errors
+/// As [`check`].
+pub fn entries(run: impl AsRef<Path>) -> io::Result<Vec<Entry<'static>>> {
+    Ok(read(run.as_ref())?.1)
+}
+
+fn read(run: &Path) -> io::Result<(Option<Meta>, Vec<Entry<'static>>)> {
     let mut meta: Option<Meta> = None;
     let mut entries: Vec<Entry<'static>> = Vec::new();
-    for file in lines::files(run.as_ref())? {
+    for file in lines::files(run)? {
         lines::read(&file, |line| {
             if line.starts_with(br#"{"ev":"meta","#) {
                 meta = Some(serde_json::from_slice(line)?);
@@ -33,11 +51,7 @@ pub fn check(run: impl AsRef<Path>) -> io::Result<Row> {
         })?;
     }
     entries.sort_by_key(|entry| entry.t);
-    let Some(meta) = meta else {
-        let id = run.as_ref().file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        return Ok(Row { id, why: "has no line that says what was asked".to_owned(), ..Row::default() });
-    };
-    Ok(row(meta, &entries))
+    Ok((meta, entries))
 }
 
 fn row(meta: Meta, entries: &[Entry<'_>]) -> Row {

@@ -11,7 +11,7 @@ mod row;
 #[cfg(test)]
 mod tests;
 
-pub use checker::check;
+pub use checker::{check, entries};
 pub use entry::{Entry, Ev};
 pub use file::Ledger;
 pub use meta::{Demands, Meta};

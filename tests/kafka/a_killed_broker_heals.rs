@@ -1,0 +1,129 @@
+//! G6: the broker's process is killed for 5 s and for 30 s on the way, and started again on the same log.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+use throughline::{Error, Message, Publisher, Telemetry};
+use throughline_test::{Demands, Entry, Ev};
+use throughline_tests::{
+    eventually,
+    kafka::{Cluster, Crew},
+    within,
+};
+use tokio::task::{JoinHandle, block_in_place};
+use xtask::OwnKafka;
+
+/// One commit interval of 200 ms at the pace of the test, for both outages, with much to spare.
+const DUPLICATES: u64 = 1_000;
+/// After the broker answers, until a worker handles something again.
+const HEALED: Duration = Duration::from_secs(5);
+/// Of one core, while there is no broker.
+const CPU: f64 = 0.05;
+/// What was read ahead is handled within this after the broker's end.
+const READ_AHEAD: Duration = Duration::from_secs(2);
+/// Between two messages of a publisher.
+const PACE: Duration = Duration::from_millis(10);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_and_every_failed_send_is_told() {
+    let mut broker = block_in_place(|| OwnKafka::builder().start()).unwrap();
+    let cluster = Cluster::at(broker.address());
+    let crew = Crew::gather(&cluster, "G6", 6, Demands::new().duplicates(DUPLICATES)).await;
+    let worker = crew.worker(&[]);
+    let over = Arc::<AtomicBool>::default();
+    // One that waits for the broker as long as is usual, and one that gives up soon.
+    let patient = tokio::task::spawn(publish(crew.clone(), cluster.clone(), 0, over.clone()));
+    let hasty = Cluster::at(broker.address());
+    let hasty_kafka = hasty.kafka().clone().set("message.timeout.ms", "3000");
+    let hasty = tokio::task::spawn(publish_with(crew.clone(), hasty_kafka, 1, over.clone()));
+
+    for outage in [5, 30].map(Duration::from_secs) {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(crew.run.row().ids > 0, "it works");
+        let killed = now();
+        block_in_place(|| broker.kill());
+        tokio::time::sleep(READ_AHEAD).await;
+        let before = worker.cpu();
+        tokio::time::sleep(outage - READ_AHEAD).await;
+        if let (Some(before), Some(after)) = (before, worker.cpu()) {
+            let share = (after - before).as_secs_f64() / (outage - READ_AHEAD).as_secs_f64();
+            println!("CPU of a worker without its broker for {outage:?}: {:.1} % of a core", share * 100.0);
+            assert!(share < CPU, "{share} of a core, for nothing");
+        }
+        block_in_place(|| broker.restart()).unwrap();
+        let ready = now();
+        let later = killed + READ_AHEAD.as_nanos() as u64;
+        let first =
+            || async { crew.entries().into_iter().find(|entry| entry.ev == Ev::Finished && entry.t > later) };
+        let first = eventually("a message is handled again", first, Option::is_some).await.unwrap();
+        let after = Duration::from_nanos(first.t.saturating_sub(ready));
+        println!("first message {after:?} after the broker was ready");
+        assert!(after < HEALED, "{after:?}");
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    over.store(true, Ordering::SeqCst);
+    let (patient, hasty) =
+        (within("all sends", patient).await.unwrap(), within("all sends", hasty).await.unwrap());
+    println!("patient: {patient:?}, hasty: {hasty:?}");
+    assert_eq!(patient.failed, 0, "a broker that comes back within the time of a message costs none");
+    assert!(hasty.failed > 0, "30 s are more than 3 s");
+    crew.wait_until_all_is_handled().await;
+    worker.stop().await;
+    crew.conclude();
+}
+
+/// What became of the sends of one publisher.
+#[derive(Debug, Default)]
+struct Told {
+    acknowledged: u64,
+    failed: u64,
+}
+
+async fn publish(crew: Crew, cluster: Cluster, which: u64, over: Arc<AtomicBool>) -> Told {
+    publish_with(crew, cluster.kafka().clone(), which, over).await
+}
+
+/// Sends until it is over, never waiting for the one before; then gives what each caller was told.
+async fn publish_with(
+    crew: Crew,
+    kafka: throughline::kafka::Kafka,
+    which: u64,
+    over: Arc<AtomicBool>,
+) -> Told {
+    let publisher = Publisher::with_telemetry(kafka.topic(&crew.topic), &Telemetry::off());
+    let mut sends: Vec<JoinHandle<bool>> = Vec::new();
+    while !over.load(Ordering::SeqCst) {
+        let id = sends.len() as u64 * 2 + which;
+        let (send, run) = (publisher.send(Message::new(id.to_string())), crew.run.clone());
+        sends.push(tokio::task::spawn(async move {
+            match send.await {
+                Ok(_) => {
+                    run.record(Entry::new(Ev::Produced, id));
+                    true
+                }
+                Err(error) => {
+                    let error = error.downcast::<Error>().expect("a typed error");
+                    assert!(error.is_retriable(), "{error}");
+                    false
+                }
+            }
+        }));
+        tokio::time::sleep(PACE).await;
+    }
+    let mut told = Told::default();
+    for send in sends {
+        match send.await.unwrap() {
+            true => told.acknowledged += 1,
+            false => told.failed += 1,
+        }
+    }
+    told
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64
+}

@@ -5,9 +5,10 @@
 //! below it, and only then release the partitions, which lets the group go on.
 
 use crate::{
+    asking::Answer,
     context::{self, Change},
     errors,
-    pausing::list,
+    placing::{Looking, Search},
     poll::Poller,
     slots::NONE,
 };
@@ -25,47 +26,39 @@ const COMMIT_RETRY: Duration = Duration::from_millis(100);
 const LOOK: Duration = Duration::from_millis(10);
 
 impl Poller {
-    /// Works off what the client's callbacks wrote down.
+    /// Works off what the client's callbacks and the broker's answers wrote down.
     pub(crate) fn serve(&mut self) {
         while self.consumer.context().pending() {
             let inbox = self.consumer.context().take();
-            for answer in inbox.commits {
-                self.on_committed(answer);
+            self.changes.extend(inbox.changes);
+            for answer in inbox.answers {
+                match answer {
+                    Answer::Commit(result) => self.on_committed(result),
+                    Answer::Positions(places) => self.on_places(places),
+                    Answer::Missing(topics) => self.on_missing(topics),
+                }
             }
             if let Some(statistics) = inbox.statistics {
                 self.on_statistics(&statistics);
             }
-            for change in inbox.changes {
-                match change {
-                    Change::Assign(partitions) => self.assign(&partitions),
-                    Change::Revoke { partitions, lost } => self.revoke(&partitions, lost),
-                }
+        }
+        self.search_again();
+        self.look_for_topics();
+        while self.search.is_none()
+            && let Some(change) = self.changes.pop_front()
+        {
+            match change {
+                Change::Assign(partitions) => self.search(Looking::Given(partitions)),
+                Change::Revoke { partitions, lost } => self.revoke(&partitions, lost),
             }
         }
-    }
-
-    fn assign(&mut self, partitions: &TopicPartitionList) {
-        let mut gained = Vec::new();
-        for element in partitions.elements() {
-            let at = self.slot(element.topic(), element.partition());
-            self.begin(at);
-            gained.push(at);
+        if self.search.is_none() && std::mem::take(&mut self.refused) {
+            self.search(Looking::Refused);
         }
-        if let Err(error) = context::accept(&self.consumer, partitions) {
-            self.fail(errors::from_client(error, &self.plan.group));
-            return;
-        }
-        // A pause of an earlier assignment may outlive it in the client, so it is said anew.
-        let all = list(gained.iter().map(|at| &*self.slots[*at].partition));
-        let result = if self.all_paused { self.consumer.pause(&all) } else { self.consumer.resume(&all) };
-        if let Err(error) = result {
-            tracing::debug!(%error, "pause state of new partitions");
-        }
-        self.tell(&gained, &[]);
     }
 
     /// A fresh assignment of a slot.
-    fn begin(&mut self, at: usize) {
+    pub(crate) fn begin(&mut self, at: usize) {
         let slot = &mut self.slots[at];
         slot.partition.assign();
         let (owner, lease) = Lease::new(Some(self.demand.clone()));
@@ -164,7 +157,7 @@ impl Poller {
         }
     }
 
-    fn tell(&self, assigned: &[usize], revoked: &[usize]) {
+    pub(crate) fn tell(&self, assigned: &[usize], revoked: &[usize]) {
         let name = |at: &usize| {
             let partition = &self.slots[*at].partition;
             (partition.destination.clone(), partition.number)
@@ -187,7 +180,12 @@ impl Poller {
         let context = self.consumer.context();
         context.leave();
         // What came in meanwhile: the client waits for an answer to each before it can go.
-        for change in context.take().changes {
+        let mut changes = std::mem::take(&mut self.changes);
+        changes.extend(context.take().changes);
+        if let Some(Looking::Given(partitions)) = self.search.take().map(Search::into_looking) {
+            changes.push_front(Change::Assign(partitions));
+        }
+        for change in changes {
             context::refuse(&self.consumer, &change);
         }
         if self.consumer.close_queue().is_ok() {

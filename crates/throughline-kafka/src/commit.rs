@@ -1,25 +1,12 @@
-//! What is done is committed from here, one request at a time, by a thread of its own.
-//!
-//! In rdkafka 0.39 an asynchronous commit of given offsets tells nobody what became of it (librdkafka has neither a
-//! callback nor a queue to answer to), and a synchronous one waits without bound. So a small thread commits
-//! synchronously, and the poll thread waits for its answer as long as it wants to, polling meanwhile.
+//! What is done is committed from here, one request at a time.
 
-use crate::{context::Context, errors, poll::Poller};
-use rdkafka::{
-    Offset, TopicPartitionList,
-    consumer::{BaseConsumer, CommitMode, Consumer},
-    error::KafkaError,
-    types::RDKafkaErrorCode as Code,
-};
+use crate::{asking::Ask, errors, poll::Poller};
+use rdkafka::{Offset, TopicPartitionList, error::KafkaError, types::RDKafkaErrorCode as Code};
 use std::{
-    sync::{
-        Arc,
-        atomic::Ordering,
-        mpsc::{Receiver, Sender, channel},
-    },
+    sync::atomic::Ordering,
     time::{Duration, Instant},
 };
-use throughline_core::{Error, ErrorKind, Event, Settled, Settlement};
+use throughline_core::{Event, Settled, Settlement};
 
 /// Committed sooner than by the interval after this many messages, but not more often than this.
 const COMMIT_AFTER: usize = 10_000;
@@ -79,7 +66,7 @@ impl Poller {
             asked.push(Part { slot: at, generation: slot.partition.generation(), offset, count });
         }
         self.outstanding = Some(Outstanding { since: Instant::now(), parts: asked });
-        if self.committer.send(list).is_err() {
+        if self.asking.send(Ask::Commit(list)).is_err() {
             self.on_committed(Err(Code::Fail));
         }
     }
@@ -119,26 +106,5 @@ impl Poller {
                 self.observer.observe(Event::Settled(settled));
             }
         }
-    }
-}
-
-/// Starts the thread that commits, and says how to ask it. It ends with its sender.
-pub(crate) fn start(consumer: &Arc<BaseConsumer<Context>>) -> Result<Sender<TopicPartitionList>, Error> {
-    let (sender, asked) = channel();
-    let consumer = consumer.clone();
-    let spawned = std::thread::Builder::new()
-        .name("throughline-kafka-commit".into())
-        .spawn(move || run(&consumer, &asked));
-    spawned.map(|_| sender).map_err(|error| {
-        Error::new(ErrorKind::Config, "thread", "the commit thread could not be started").with_source(error)
-    })
-}
-
-fn run(consumer: &BaseConsumer<Context>, asked: &Receiver<TopicPartitionList>) {
-    for list in asked {
-        // An error of one partition is the error of the request: all of it is asked for again.
-        let result = consumer.commit(&list, CommitMode::Sync);
-        let code = |error: KafkaError| error.rdkafka_error_code().unwrap_or(Code::Unknown);
-        consumer.context().committed(result.map_err(code));
     }
 }

@@ -116,9 +116,13 @@ impl Kafka {
         &self.producer
     }
 
+    pub(crate) fn property(&self, name: &str) -> Option<&str> {
+        self.properties.get(name).map(String::as_str)
+    }
+
     pub(crate) fn servers(&self) -> &str {
-        let get = |name| self.properties.get(name).map(String::as_str);
-        get("bootstrap.servers").or_else(|| get("metadata.broker.list")).unwrap_or_default()
+        let listed = self.property("bootstrap.servers").or_else(|| self.property("metadata.broker.list"));
+        listed.unwrap_or_default()
     }
 
     pub(crate) fn destination(&self, topic: &str, group: Option<&str>) -> Arc<Destination> {

@@ -7,7 +7,10 @@ use rdkafka::{
     types::RDKafkaErrorCode as Code,
 };
 use std::time::{Duration, Instant};
-use throughline_core::{Error, ErrorKind};
+use throughline_core::{ByteString, Error, ErrorKind};
+
+/// How long the servers may take to describe one topic.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A consumer that has seen its servers and its topics.
 pub(crate) fn connect(plan: &Plan, exchange: &Exchange) -> Result<BaseConsumer<Context>, Error> {
@@ -73,4 +76,19 @@ fn check_topic(
             });
         }
     }
+}
+
+/// Which of these topics do not exist; nothing if the servers do not say.
+pub(crate) fn missing(consumer: &BaseConsumer<Context>, topics: &[String]) -> Option<Vec<ByteString>> {
+    let mut missing = Vec::new();
+    for topic in topics {
+        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).ok()?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic);
+        if let Some(error) = found.and_then(|found| found.error())
+            && errors::meaning(error.into()).0 == ErrorKind::NotFound
+        {
+            missing.push(topic.as_str().into());
+        }
+    }
+    Some(missing)
 }

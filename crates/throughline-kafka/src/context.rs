@@ -1,6 +1,6 @@
 //! What the client calls back with, written down for the poll thread: nothing is decided or waited for in a callback.
 
-use crate::statistics::Statistics;
+use crate::{asking::Answer, statistics::Statistics};
 use rdkafka::{
     ClientContext, TopicPartitionList,
     config::RDKafkaLogLevel,
@@ -26,8 +26,8 @@ pub(crate) enum Change {
 #[derive(Default)]
 pub(crate) struct Inbox {
     pub(crate) changes: Vec<Change>,
-    /// The broker's answers to commits.
-    pub(crate) commits: Vec<Result<(), Code>>,
+    /// What the broker answered.
+    pub(crate) answers: Vec<Answer>,
     /// The client's own words on its last error.
     pub(crate) reason: Option<(Code, String)>,
     /// The newest.
@@ -60,7 +60,16 @@ impl Context {
         if !self.pending() {
             return Vec::new();
         }
-        std::mem::take(&mut self.inbox().commits)
+        let mut inbox = self.inbox();
+        let (mut commits, mut others) = (Vec::new(), Vec::new());
+        for answer in inbox.answers.drain(..) {
+            match answer {
+                Answer::Commit(result) => commits.push(result),
+                other => others.push(other),
+            }
+        }
+        inbox.answers = others;
+        commits
     }
 
     pub(crate) fn reason(&self) -> Option<(Code, String)> {
@@ -71,9 +80,9 @@ impl Context {
         self.leaving.store(true, Ordering::Release);
     }
 
-    /// The broker has answered a commit.
-    pub(crate) fn committed(&self, result: Result<(), Code>) {
-        self.put(|inbox| inbox.commits.push(result));
+    /// The broker has answered.
+    pub(crate) fn answer(&self, answer: Answer) {
+        self.put(|inbox| inbox.answers.push(answer));
     }
 
     fn put(&self, put: impl FnOnce(&mut Inbox)) {
@@ -86,19 +95,31 @@ impl Context {
     }
 }
 
+/// Whether partitions are taken and given up one by one.
+pub(crate) fn is_cooperative(consumer: &BaseConsumer<Context>) -> bool {
+    matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative)
+}
+
+/// Moves partitions that we hold to other places. An eager assignment must be given as a whole.
+pub(crate) fn reassign(consumer: &BaseConsumer<Context>, partitions: &TopicPartitionList) -> KafkaResult<()> {
+    // The client refuses to seek in a partition that it has stopped to read.
+    if is_cooperative(consumer) {
+        consumer.incremental_unassign(partitions)?;
+    }
+    accept(consumer, partitions)
+}
+
 /// Gives partitions up, by the protocol of the group.
 pub(crate) fn release(consumer: &BaseConsumer<Context>, partitions: &TopicPartitionList) -> KafkaResult<()> {
-    match consumer.rebalance_protocol() {
-        RebalanceProtocol::Cooperative => consumer.incremental_unassign(partitions),
-        _ => consumer.unassign(),
-    }
+    if is_cooperative(consumer) { consumer.incremental_unassign(partitions) } else { consumer.unassign() }
 }
 
 /// Takes partitions, by the protocol of the group.
 pub(crate) fn accept(consumer: &BaseConsumer<Context>, partitions: &TopicPartitionList) -> KafkaResult<()> {
-    match consumer.rebalance_protocol() {
-        RebalanceProtocol::Cooperative => consumer.incremental_assign(partitions),
-        _ => consumer.assign(partitions),
+    if is_cooperative(consumer) {
+        consumer.incremental_assign(partitions)
+    } else {
+        consumer.assign(partitions)
     }
 }
 

@@ -105,9 +105,6 @@ pub(crate) fn meaning(code: Code) -> (ErrorKind, &'static str) {
             K::Config,
             "the group's members use another assignment protocol; stop them all first, or choose theirs with `.assignment(..)`",
         ),
-        Code::AutoOffsetReset | Code::OffsetOutOfRange => {
-            (K::NotFound, "the group's offset is not in the log (any more); choose a start position")
-        }
         Code::QueueFull => {
             (K::Broker, "raise `queue.buffering.max.kbytes`, or keep fewer large messages under way")
         }
@@ -132,7 +129,6 @@ pub(crate) fn ends_source(code: Code) -> bool {
         | Code::InconsistentGroupProtocol
         | Code::FencedInstanceId
         | Code::UnreleasedInstanceId
-        | Code::AutoOffsetReset
         | Code::InvalidGroupId
         | Code::UnsupportedVersion => true,
         _ => matches!(meaning(code).0, ErrorKind::Denied | ErrorKind::Unsupported),

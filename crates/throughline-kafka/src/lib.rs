@@ -33,6 +33,7 @@
 //! and a program built with `panic = "abort"` ends there.
 
 mod admin;
+mod asking;
 mod assignment;
 mod commit;
 mod config;
@@ -47,7 +48,9 @@ mod offsets;
 mod partitions;
 mod pausing;
 mod pending;
+mod placing;
 mod poll;
+mod positions;
 mod producer;
 mod reports;
 mod settler;

@@ -53,6 +53,20 @@ impl Poller {
         }
     }
 
+    /// A pause of an earlier assignment may outlive it in the client, so it is said anew for these.
+    pub(crate) fn say_pauses(&self, of: &[usize]) {
+        let paused = |slot: &&Slot| self.all_paused || slot.paused;
+        let (paused, flowing): (Vec<_>, Vec<_>) = of.iter().map(|at| &self.slots[*at]).partition(paused);
+        for (what, slots) in [("pause", paused), ("resume", flowing)] {
+            let all = list(slots.iter().map(|slot| &*slot.partition));
+            if all.count() > 0 {
+                let pauses = what == "pause";
+                let result = if pauses { self.consumer.pause(&all) } else { self.consumer.resume(&all) };
+                self.report(what, result);
+            }
+        }
+    }
+
     fn report(&self, what: &str, result: Result<(), KafkaError>) {
         if let Err(error) = result {
             tracing::debug!(%error, what, "the client refused");

@@ -7,16 +7,18 @@
 
 use crate::{
     KafkaSettler,
-    commit::{self, Outstanding},
+    asking::{self, Ask},
+    commit::Outstanding,
     connect::connect,
-    context::Context,
+    context::{Change, Context},
     exchange::Exchange,
     headers::{self, HeadersUnreadable},
+    placing::Search,
     slots::{Held, Slot},
     subscription::Plan,
 };
 use rdkafka::{
-    Message as _, TopicPartitionList,
+    Message as _,
     consumer::{BaseConsumer, Consumer},
 };
 use std::{
@@ -27,7 +29,7 @@ use std::{
     thread::Thread,
     time::{Duration, Instant},
 };
-use throughline_core::{Delivery, Demand, Destination, Error, Event, Observer};
+use throughline_core::{ByteString, Delivery, Demand, Destination, Error, Event, Observer};
 use tokio::sync::oneshot;
 
 /// The most that goes to the worker at once, in messages and bytes. Two threads meet for each batch and two more are
@@ -48,8 +50,8 @@ const IDLE: Duration = Duration::from_millis(50);
 
 pub(crate) struct Poller {
     pub(crate) consumer: Arc<BaseConsumer<Context>>,
-    /// Asks the commit thread.
-    pub(crate) committer: Sender<TopicPartitionList>,
+    /// To the thread that asks the broker.
+    pub(crate) asking: Sender<Ask>,
     pub(crate) plan: Plan,
     pub(crate) demand: Demand,
     pub(crate) observer: Observer,
@@ -64,6 +66,15 @@ pub(crate) struct Poller {
     pub(crate) progress: Arc<AtomicUsize>,
     pub(crate) outstanding: Option<Outstanding>,
     pub(crate) last_commit: Instant,
+    /// Changes of the assignment that wait for the one before.
+    pub(crate) changes: VecDeque<Change>,
+    /// Places that are looked up; a partition is not read before its own is known.
+    pub(crate) search: Option<Search>,
+    /// The client was refused to read on somewhere.
+    pub(crate) refused: bool,
+    /// Topics that do not exist, as last told, and when that is asked next.
+    pub(crate) missing: Vec<ByteString>,
+    pub(crate) look_for_topics: Option<Instant>,
     pub(crate) reconnecting: bool,
     pub(crate) failed: bool,
 }
@@ -86,9 +97,8 @@ pub(crate) fn run(
     let _end = End(exchange);
     exchange.enter();
     let connected = connect(&plan, exchange).map(Arc::new);
-    let (consumer, committer) = match connected.and_then(|consumer| Ok((commit::start(&consumer)?, consumer)))
-    {
-        Ok((committer, consumer)) => (consumer, committer),
+    let (consumer, asking) = match connected.and_then(|consumer| Ok((asking::start(&consumer)?, consumer))) {
+        Ok((asking, consumer)) => (consumer, asking),
         Err(error) => {
             let _ = started.send(Err(error));
             return;
@@ -99,7 +109,7 @@ pub(crate) fn run(
     }
     let poller = Poller {
         consumer,
-        committer,
+        asking,
         plan,
         demand,
         observer,
@@ -113,6 +123,11 @@ pub(crate) fn run(
         progress: Arc::default(),
         outstanding: None,
         last_commit: Instant::now(),
+        changes: VecDeque::new(),
+        search: None,
+        refused: false,
+        missing: Vec::new(),
+        look_for_topics: None,
         reconnecting: false,
         failed: false,
     };

@@ -102,9 +102,6 @@ impl Poller {
                 return None;
             }
         };
-        if slot.requested < 0 {
-            (slot.requested, slot.committed) = (offset, offset);
-        }
         let lease = slot.lease.as_ref().map_or_else(Lease::forever, |(_, lease)| lease.clone());
         let settler = KafkaSettler::new(slot.partition.clone(), ticket);
         Some(Delivery { message: held.message, settler, lease, partition: index })

@@ -6,10 +6,7 @@
 //! So an end counts if two of them in a row show it with nothing queued, nothing is open, and nothing was read, paused
 //! or moved in between.
 
-use crate::{
-    poll::Poller,
-    slots::{NONE, Slot},
-};
+use crate::{poll::Poller, slots::Slot};
 use serde::Deserialize;
 use std::collections::HashMap;
 use throughline_core::Event;
@@ -91,7 +88,7 @@ impl Poller {
     }
 
     fn on_figures(&mut self, at: usize, figures: &Figures) {
-        let still = !self.all_paused && self.held.iter().all(|held| held.slot != at);
+        let still = !self.all_paused && !self.failed && self.held.iter().all(|held| held.slot != at);
         let slot = &mut self.slots[at];
         let resting = figures.resting().filter(|_| still && slot.is_flowing());
         if resting.is_some() && resting == slot.end {
@@ -99,8 +96,7 @@ impl Poller {
         }
         slot.end = resting;
         let end = figures.visible_end(self.plan.read_committed);
-        let done = slot.partition.lowest_open().unwrap_or(slot.next);
-        if end >= 0 && done != NONE {
+        if let Some(done) = slot.partition.lowest_open().filter(|_| end >= 0) {
             self.observer.observe(Event::Lag {
                 destination: &slot.partition.destination,
                 partition: slot.partition.number,

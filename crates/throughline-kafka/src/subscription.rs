@@ -2,13 +2,24 @@
 
 use crate::{Kafka, KafkaSource, errors};
 use rdkafka::ClientConfig;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use throughline_core::{Capacity, Demand, Error, ErrorKind, Observer, Redelivery, Subscription};
 
 /// Bytes that a worker may hold of a subscription, in all its partitions.
 const BUFFER_BYTES: usize = 32 * 1024 * 1024;
 
-/// Where a group begins that has committed nothing yet, or whose offset is no longer in the log.
+const OFFSET_RESET: &str = "auto.offset.reset";
+
+/// Where a group begins in a partition that it has committed nothing of. The default is [`Earliest`](Start::Earliest).
+///
+/// A committed offset always goes before. If it is gone from the log, because retention removed it or the topic was
+/// made anew, the group goes on at the first record that is there, whichever start was chosen: one warning and
+/// [`Event::Skipped`](throughline_core::Event::Skipped) say what was passed over. Only [`Committed`](Start::Committed)
+/// makes an error of that.
+///
+/// A broker forgets what a group committed some time after its last member left (`offsets.retention.minutes` there, a
+/// week by default): a group that begins anew is named with its partitions in one warning. A member that runs keeps its
+/// position, also where nothing was ever sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Start {
     /// At the oldest record that is still there: nothing is passed over.
@@ -16,6 +27,28 @@ pub enum Start {
     Earliest,
     /// At the end: only what comes from then on.
     Latest,
+    /// At the first record that is as young as this, by its time in the log; at the end if there is none.
+    At(SystemTime),
+    /// At this offset, or the nearest that is there, in each partition.
+    Offset(i64),
+    /// Nowhere: an offset must have been committed and still be there. Else the source ends with a
+    /// [`NotFound`](ErrorKind::NotFound) error that names the group, the partitions and what is gone.
+    Committed,
+}
+
+impl Start {
+    /// The value of librdkafka's own property.
+    fn from_property(value: &str) -> Result<Self, Error> {
+        match value {
+            "smallest" | "earliest" | "beginning" => Ok(Start::Earliest),
+            "largest" | "latest" | "end" => Ok(Start::Latest),
+            "error" => Ok(Start::Committed),
+            _ => {
+                let remedy = "use `earliest`, `latest` or `error`, or choose with `.start(..)`";
+                Err(Error::new(ErrorKind::Config, OFFSET_RESET, remedy))
+            }
+        }
+    }
 }
 
 /// How the members of a group share its partitions. All members must use the same.
@@ -60,7 +93,7 @@ impl KafkaSubscription {
         }
     }
 
-    /// Where to begin without a committed offset; default [`Start::Earliest`].
+    /// Where to begin without a committed offset; default [`Start::Earliest`], or what `auto.offset.reset` was set to.
     #[must_use]
     pub fn start(mut self, start: Start) -> Self {
         self.start = Some(start);
@@ -123,14 +156,8 @@ impl KafkaSubscription {
         if let Some(id) = &self.static_member {
             config.set("group.instance.id", id);
         }
-        let start = match self.start {
-            Some(Start::Latest) => Some("latest"),
-            Some(Start::Earliest) => Some("earliest"),
-            None => config.get("auto.offset.reset").is_none().then_some("earliest"),
-        };
-        if let Some(start) = start {
-            config.set("auto.offset.reset", start);
-        }
+        // The client would choose without a word; where to read is looked up by us instead.
+        config.set(OFFSET_RESET, "error");
         // With the newer group protocol the broker chooses, and librdkafka refuses the property.
         let newer = config.get("group.protocol").is_some_and(|p| p.eq_ignore_ascii_case("consumer"));
         let strategy = match self.assignment {
@@ -147,9 +174,12 @@ impl KafkaSubscription {
 
     pub(crate) fn plan(&self) -> Result<Plan, Error> {
         let config = self.config()?;
+        let property = || self.kafka.property(OFFSET_RESET).map(Start::from_property).transpose();
+        let start = self.start.map_or_else(property, |start| Ok(Some(start)))?.unwrap_or_default();
         let uncommitted = config.get("isolation.level").is_some_and(|level| level == "read_uncommitted");
         Ok(Plan {
             config,
+            start,
             read_committed: !uncommitted,
             kafka: self.kafka.clone(),
             group: self.group.clone(),
@@ -170,6 +200,7 @@ pub(crate) struct Plan {
     pub(crate) commit_interval: Duration,
     pub(crate) revoke_timeout: Duration,
     pub(crate) connect_timeout: Duration,
+    pub(crate) start: Start,
     /// Whether open and aborted transactions are hidden, as they are by default.
     pub(crate) read_committed: bool,
 }
@@ -203,13 +234,27 @@ mod tests {
     fn choices_reach_the_client() {
         let group = Kafka::new("a:1").group("g");
         let plain = group.topic("t").plan().unwrap().config;
-        assert_eq!(plain.get("auto.offset.reset"), Some("earliest"));
         assert_eq!(plain.get("partition.assignment.strategy"), Some("cooperative-sticky"));
         let set = group.topic("t").start(Start::Latest).assignment(Assignment::Eager).static_member("m");
         let set = set.plan().unwrap().config;
-        assert_eq!(set.get("auto.offset.reset"), Some("latest"));
         assert_eq!(set.get("partition.assignment.strategy"), Some("range,roundrobin"));
         assert_eq!(set.get("group.instance.id"), Some("m"));
+    }
+
+    #[test]
+    fn the_start_is_ours_to_find_whoever_sets_it() {
+        let start = |kafka: Kafka, start| {
+            let mut subscription = kafka.group("g").topic("t");
+            subscription.start = start;
+            subscription.plan().map(|plan| (plan.start, plan.config.get(OFFSET_RESET).map(str::to_owned)))
+        };
+        let property = |value| Kafka::new("a:1").set(OFFSET_RESET, value);
+        let client = Some("error".to_owned());
+        assert_eq!(start(Kafka::new("a:1"), None).unwrap(), (Start::Earliest, client.clone()));
+        assert_eq!(start(property("latest"), None).unwrap(), (Start::Latest, client.clone()));
+        assert_eq!(start(property("error"), None).unwrap(), (Start::Committed, client.clone()));
+        assert_eq!(start(property("latest"), Some(Start::Offset(3))).unwrap(), (Start::Offset(3), client));
+        assert_eq!(start(property("soon"), None).unwrap_err().kind(), ErrorKind::Config);
     }
 
     #[test]

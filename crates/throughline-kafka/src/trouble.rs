@@ -1,27 +1,37 @@
 //! What the client reports as an error: what ends the source, and what heals while it goes on.
 
-use crate::{errors, poll::Poller};
+use crate::{asking::Ask, errors, poll::Poller};
 use rdkafka::{consumer::Consumer, error::KafkaError, types::RDKafkaErrorCode as Code};
-use throughline_core::{Error, ErrorKind, Event};
+use std::time::{Duration, Instant};
+use throughline_core::{ByteString, Error, ErrorKind, Event};
+
+/// How often it is looked whether a missing topic is there.
+const LOOK_FOR_TOPICS: Duration = Duration::from_secs(5);
 
 impl Poller {
     pub(crate) fn on_error(&mut self, error: KafkaError) {
         let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
         let Some(code) = error.rdkafka_error_code() else { return };
-        if code == Code::PartitionEOF {
-            return;
+        match code {
+            Code::PartitionEOF => return,
+            Code::AutoOffsetReset => {
+                self.refused = true;
+                return;
+            }
+            Code::UnknownTopicOrPartition | Code::UnknownTopic => {
+                self.look_for_topics = Some(Instant::now());
+                return;
+            }
+            _ => {}
         }
         let code = match (code, self.consumer.client().fatal_error()) {
             (Code::Fatal, Some((code, _))) => code,
             _ => code,
         };
         let (kind, remedy) = errors::meaning(code);
-        // The client names the topic only in its own words.
-        let resource =
-            if kind == ErrorKind::NotFound { self.plan.topics.join(",") } else { self.plan.group.clone() };
         let reason = self.consumer.context().reason().filter(|(c, _)| *c == code).map(|(_, reason)| reason);
-        let typed =
-            Error::new(kind, resource, remedy).with_source(reason.unwrap_or_else(|| error.to_string()));
+        let typed = Error::new(kind, &*self.plan.group, remedy)
+            .with_source(reason.unwrap_or_else(|| error.to_string()));
         if fatal || errors::ends_source(code) {
             self.fail(typed);
         } else if !std::mem::replace(&mut self.reconnecting, true) || kind != ErrorKind::Unreachable {
@@ -33,6 +43,28 @@ impl Poller {
     pub(crate) fn reconnected(&mut self) {
         if std::mem::take(&mut self.reconnecting) {
             self.observer.observe(Event::Reconnected);
+        }
+    }
+
+    /// Asks which topics are missing, if it is time.
+    pub(crate) fn look_for_topics(&mut self) {
+        if self.look_for_topics.is_some_and(|at| at <= Instant::now()) {
+            self.look_for_topics = None;
+            // What a pattern matches need not exist.
+            let named = self.plan.topics.iter().filter(|topic| !topic.starts_with('^'));
+            let _ = self.asking.send(Ask::Missing(named.cloned().collect()));
+        }
+    }
+
+    /// Tells which topics are missing, and goes on asking until none is.
+    pub(crate) fn on_missing(&mut self, topics: Option<Vec<ByteString>>) {
+        let known = topics.is_some();
+        if let Some(topics) = topics.filter(|topics| *topics != self.missing) {
+            self.observer.observe(Event::Missing { topics: &topics });
+            self.missing = topics;
+        }
+        if !known || !self.missing.is_empty() {
+            self.look_for_topics = Some(Instant::now() + LOOK_FOR_TOPICS);
         }
     }
 

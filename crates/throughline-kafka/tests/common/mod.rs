@@ -3,6 +3,11 @@
 
 pub(crate) mod raw;
 
+use rdkafka::{
+    ClientConfig, Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions},
+    client::DefaultClientContext,
+};
 use std::{
     future::{Future, poll_fn},
     sync::{
@@ -79,6 +84,17 @@ pub(crate) struct Seen {
     pub(crate) unreadable: AtomicU32,
     pub(crate) assigned: Mutex<Vec<i32>>,
     pub(crate) lags: Mutex<Vec<(i32, i64)>>,
+    /// Each as (partition, from, to).
+    pub(crate) skipped: Mutex<Vec<(i32, i64, i64)>>,
+    pub(crate) missing: Mutex<Vec<Vec<String>>>,
+    pub(crate) outages: AtomicU32,
+    pub(crate) returns: AtomicU32,
+}
+
+impl Seen {
+    pub(crate) fn last_commit(&self) -> Option<(i32, i64)> {
+        self.committed.lock().unwrap().last().copied()
+    }
 }
 
 impl Observe for Seen {
@@ -89,6 +105,18 @@ impl Observe for Seen {
             }
             Event::LeaseLost { count, .. } => {
                 self.lost.fetch_add(u32::try_from(count).unwrap(), Ordering::SeqCst);
+            }
+            Event::Skipped { partition, from, to, .. } => {
+                self.skipped.lock().unwrap().push((partition, from, to));
+            }
+            Event::Missing { topics } => {
+                self.missing.lock().unwrap().push(topics.iter().map(ToString::to_string).collect());
+            }
+            Event::Reconnecting { .. } => {
+                self.outages.fetch_add(1, Ordering::SeqCst);
+            }
+            Event::Reconnected => {
+                self.returns.fetch_add(1, Ordering::SeqCst);
             }
             Event::Lag { partition, messages, .. } => self.lags.lock().unwrap().push((partition, messages)),
             Event::HeadersUnreadable { .. } => {
@@ -137,6 +165,18 @@ impl Member {
         all
     }
 
+    /// At least `n` deliveries, each settled as it came; gives their offsets.
+    pub(crate) async fn handle(&mut self, n: usize) -> Vec<i64> {
+        let mut offsets = Vec::new();
+        while offsets.len() < n {
+            for delivery in self.receive().await {
+                offsets.push(offset(&delivery));
+                self.settle(delivery, Settlement::Ack).await.unwrap();
+            }
+        }
+        offsets
+    }
+
     /// Settles, and gives the place back.
     pub(crate) async fn settle(
         &self,
@@ -175,10 +215,6 @@ pub(crate) struct Receiving {
 }
 
 impl Receiving {
-    pub(crate) fn last_commit(&self) -> Option<(i32, i64)> {
-        self.seen.committed.lock().unwrap().last().copied()
-    }
-
     /// Ends the wait.
     pub(crate) async fn stop(self) -> Member {
         self.control.stop();
@@ -208,4 +244,13 @@ pub(crate) async fn until(is_so: impl Fn() -> bool) {
         }
     })
     .await;
+}
+
+/// Removes the records of partition 0 that are below this offset, as retention would.
+pub(crate) async fn delete_before(topic: &str, offset: i64) {
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, 0, Offset::Offset(offset)).unwrap();
+    let client: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", servers()).create().unwrap();
+    within(client.delete_records(&list, &AdminOptions::new())).await.unwrap();
 }

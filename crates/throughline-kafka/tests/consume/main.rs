@@ -4,5 +4,9 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod a_group_begins_where_it_is_told;
+mod a_position_that_is_not_told_is_waited_for;
+mod a_topic_made_anew_is_read_from_its_start;
 mod the_commit_reaches_the_end_of_the_log;
 mod the_lag_is_told;
+mod what_is_gone_is_passed_over_aloud;

@@ -95,6 +95,7 @@ fn instructions(rows: &mut Rows, counted: impl Fn(&str) -> f64) -> Result<(), Bo
         ("a traceparent in the message, passed through, on top", "way, context passed through"),
         ("a typed handler that publishes, on top", "way, publish"),
         ("metrics, on top", "way, metrics"),
+        ("batches of 64 in place of messages", "way, batches"),
     ] {
         rows.add("B1", what, counted(name) - way, unit, Target::None)?;
     }

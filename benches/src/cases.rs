@@ -34,8 +34,8 @@ use std::{
     time::Duration,
 };
 use throughline::{
-    Backoff, BoxError, Headers, IntoSettlement, Message, Metrics, Publisher, Runtime, Telemetry,
-    TracingLayer, Worker, handler,
+    Backoff, Batch, BatchPolicy, BoxError, Headers, IntoSettlement, Message, Metrics, Publisher, Runtime,
+    Telemetry, TracingLayer, Worker, handler,
     trace::{FollowLinks, codec},
 };
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
@@ -68,6 +68,8 @@ pub enum Way {
     Typed,
     /// A typed handler that publishes what it got.
     Publishing,
+    /// A closure that looks at the payloads of batches of up to 64.
+    Batches,
 }
 
 /// What ends a span.
@@ -92,6 +94,7 @@ pub const ALL: &[&str] = &[
     "way, context passed through",
     "way, publish",
     "way, metrics",
+    "way, batches",
     "bare",
     "layer",
     "layer, metrics",
@@ -152,6 +155,7 @@ impl Case {
                 };
                 worked(telemetry, Carried::Nothing, Way::Bytes)
             }
+            "way, batches" => untraced(Carried::Nothing, Way::Batches),
             "bare" => driven(sampled(), look()),
             "layer" => traced(driven(sampled(), layer.layer(look()))?),
             "layer, metrics" => traced(driven(sampled(), layer.metrics(metrics()).layer(look()))?),
@@ -261,6 +265,16 @@ pub fn through_a_worker(
     let stack = ServiceBuilder::new();
     match way {
         Way::Bytes => work(runtime, replay, telemetry, look),
+        Way::Batches => {
+            let policy = BatchPolicy::at_most(64).within(Duration::from_millis(5));
+            let stack = || {
+                service_fn(|batch: Batch| async move {
+                    black_box(batch.iter().map(|message| message.payload().len()).sum::<usize>());
+                    Ok::<_, Infallible>(())
+                })
+            };
+            run(runtime, &replay.clone(), telemetry, Worker::batches("bench", replay, policy, stack))
+        }
         Way::OneLayer => work(runtime, replay, telemetry, || Plain(look())),
         Way::FiveLayers => work(runtime, replay, telemetry, || Plain(Plain(Plain(Plain(Plain(look())))))),
         Way::Retry => {
@@ -302,10 +316,19 @@ where
     S::Error: Into<BoxError> + 'static,
     S::Future: Send + 'static,
 {
+    run(runtime, &replay.clone(), telemetry, Worker::new("bench", replay, stack))
+}
+
+fn run(
+    runtime: &tokio::runtime::Runtime,
+    replay: &Replay,
+    telemetry: Telemetry,
+    worker: Worker,
+) -> Result<(), BoxError> {
     let (expected, settled) = (replay.count(), replay.settled());
     runtime.block_on(async {
         let mut runtime = Runtime::new(telemetry)?;
-        runtime.spawn(Worker::new("bench", replay, stack));
+        runtime.spawn(worker);
         // The worker ends with its source.
         runtime.until(pending::<()>()).await?;
         let settled = settled.load(Ordering::Acquire);

@@ -6,8 +6,9 @@ use crate::{
 };
 use std::time::Duration;
 use throughline::{
-    Answers, Backoff, Batch, BatchPolicy, BoxError, DeadLetter, Json, Message, Ordering, Redelay, RetryLayer,
-    Settlement, State, Worker, batch_handler_with, dead_letter, handler_with,
+    Answers, Backoff, Batch, BatchPolicy, BoxError, DeadLetter, Json, Message, Next, Ordering, Redelay, RetryLayer,
+    Settlement, State, Worker, batch_handler_with, dead_letter, from_fn,
+    handler_with,
 };
 use throughline_test::{Expect, Graph};
 use tower::ServiceBuilder;
@@ -215,6 +216,50 @@ async fn fail_once(batch: Batch, State(told): State<Told<Batch>>) -> Result<(), 
     let tries = batch.extensions().get::<throughline::trace::Trail>().map_or(0, |trail| trail.attempts());
     told.tell(batch);
     if tries < 2 { Err("the first time".into()) } else { Ok(()) }
+}
+
+/// Layers that know nothing of batches go around them, and so does a middleware of the user's: a handler that takes too
+/// long is a failure of the batch, whose messages come again.
+pub async fn layers_go_around_a_batch<B: Site>(broker: &B) {
+    let mut stage = Stage::new(broker);
+    let topic = stage.topic(1).await;
+    let (told, mut inbox) = Inbox::new();
+    let stack = move || {
+        ServiceBuilder::new()
+            .layer(from_fn(second_time_only))
+            .concurrency_limit(1)
+            // Far above what a handler that answers takes.
+            .timeout(Duration::from_millis(50))
+            .service(batch_handler_with(told.clone(), hang_the_first_time))
+    };
+    let worker = Worker::batches("w", stage.subscription(&topic), batches_of(8), stack);
+    let handle = stage.spawn(worker.redelay(soon()));
+    stage.publish(&topic, 0..8).await;
+    assert_eq!(numbers(&inbox.next().await), Vec::from_iter(0..8));
+    until("each is acknowledged", || handle.status().counts.acked == 8).await;
+    assert_eq!(handle.status().counts.nacked, 8 + 8);
+    let graph = stage.end().await;
+    graph.check(&Expect::new().sends(8).deliveries(8 + 8 + 8).components(1)).unwrap();
+    let errors = named(&graph, &format!("process {topic}")).into_iter().filter_map(error_type);
+    let errors: Vec<_> = errors.collect();
+    assert_eq!(errors[0], "timeout", "of all");
+    assert_eq!(errors[1..], ["nack"; 8], "by the middleware, each alone");
+}
+
+async fn hang_the_first_time(batch: Batch, State(told): State<Told<Batch>>) {
+    let first = deliveries(&batch[0]) == 1;
+    told.tell(batch);
+    if first {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Answers a second delivery itself.
+async fn second_time_only(batch: Batch, next: Next<Batch>) -> Result<Answers, BoxError> {
+    if deliveries(&batch[0]) == 2 {
+        return Ok(Answers::all(Settlement::retry_after(Duration::from_millis(1))));
+    }
+    next.run(batch).await
 }
 
 /// More answers than messages are no answer: everything comes again, and nothing is taken for done.

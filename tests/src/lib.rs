@@ -61,6 +61,7 @@ all! {
         of_a_batch_that_fails_only_the_cause_is_put_aside
         of_a_batch_that_panics_only_the_cause_is_put_aside
         a_retry_tries_the_batch_again
+        layers_go_around_a_batch
         a_wrong_number_of_answers_acknowledges_nothing
         a_drain_closes_a_half_full_batch;
     a_dead_letter_is_the_message_as_it_came: headers_come_through_two_dead_letters_byte_for_byte;

@@ -1,29 +1,25 @@
 //! `TracingLayer`: every request that comes in is processed inside a span that belongs to its producer's trace.
 
 mod batch;
+mod prepared;
 
 use crate::{
-    Classify, Metrics, OnError, Propagation, Relation, ResponseFuture, Spans, Trail,
-    codec::Extracted,
-    future::Ending,
-    metrics::{Measured, Measuring, Operation},
-    semconv,
-    spans::Started,
-    template::Template,
-    trail::Recorder,
+    Classify, Metrics, OnError, Propagation, Relation, ResponseFuture, Spans, Trail, codec::Extracted,
+    future::Ending, metrics::Measuring, semconv, spans::Started, trail::Recorder,
 };
 use opentelemetry::{
     Context, KeyValue,
     baggage::BaggageExt,
     trace::{Link, SpanContext, SpanKind, TraceContextExt},
 };
+use prepared::Templates;
 use std::{
     fmt,
     sync::Arc,
     task::{self, Poll},
     time::{Duration, SystemTime},
 };
-use throughline_core::{Destination, Extensions, Inbound, Origin};
+use throughline_core::{Extensions, Inbound, Origin};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -78,21 +74,6 @@ pub struct Tracing<S, C = OnError> {
     templates: Templates,
     /// Of receive spans.
     receive: Templates,
-}
-
-/// What is prepared for each destination. `call` has `&mut self`, so there is no lock.
-#[derive(Clone)]
-struct Templates {
-    operation_type: &'static str,
-    /// Of the destination seen last: nearly always the only one.
-    last: Option<Prepared>,
-    others: Vec<Prepared>,
-}
-
-#[derive(Clone)]
-struct Prepared {
-    template: Arc<Template>,
-    measured: Option<Arc<Measured>>,
 }
 
 #[derive(Clone)]
@@ -232,49 +213,6 @@ struct Opened {
     incoming: Option<SpanContext>,
     /// Set if a span was started that records.
     recorder: Option<Recorder>,
-}
-
-impl Templates {
-    /// How many destinations beside the last one are remembered.
-    const REMEMBERED: usize = 64;
-
-    fn of(operation_type: &'static str) -> Self {
-        Templates { operation_type, last: None, others: Vec::new() }
-    }
-
-    #[inline]
-    fn get(&mut self, settings: &Settings, of: Option<&Arc<Destination>>) -> &Prepared {
-        if !self.last.as_ref().is_some_and(|prepared| prepared.template.is_for(of)) {
-            self.change(settings, of);
-        }
-        let operation_type = self.operation_type;
-        self.last.get_or_insert_with(|| Prepared::new(settings, operation_type, None))
-    }
-
-    #[cold]
-    fn change(&mut self, settings: &Settings, of: Option<&Arc<Destination>>) {
-        let next = match self.others.iter().position(|prepared| prepared.template.is_for(of)) {
-            Some(at) => self.others.swap_remove(at),
-            None => Prepared::new(settings, self.operation_type, of.cloned()),
-        };
-        if let Some(before) = self.last.replace(next) {
-            if self.others.len() >= Self::REMEMBERED {
-                self.others.remove(0);
-            }
-            self.others.push(before);
-        }
-    }
-}
-
-impl Prepared {
-    fn new(settings: &Settings, operation_type: &'static str, of: Option<Arc<Destination>>) -> Self {
-        let is_process = operation_type == "process";
-        let operation = settings.operation.filter(|_| is_process);
-        let template = Arc::new(Template::new(operation, operation_type, of));
-        let metrics = settings.metrics.clone().filter(|_| is_process);
-        let measured = metrics.map(|metrics| Measured::new(metrics, Operation::Process, &template));
-        Prepared { template, measured }
-    }
 }
 
 impl<S, C> Tracing<S, C> {

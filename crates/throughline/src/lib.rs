@@ -71,8 +71,8 @@ pub use handler::{
 pub use lanes::Ordering;
 pub use middleware::fields as dead_letter;
 pub use middleware::{
-    Backoff, CatchPanic, CatchPanicFuture, CatchPanicLayer, DeadLetter, FromFn, FromFnLayer, Next, OnReject,
-    Panicked, Redelay, RetryLayer, Share, ShareLayer, error_type, from_fn,
+    AnswerTo, Backoff, CatchPanic, CatchPanicFuture, CatchPanicLayer, DeadLetter, FromFn, FromFnLayer, Next,
+    OnReject, Panicked, Redelay, Request, RetryLayer, Share, ShareLayer, error_type, from_fn,
 };
 pub use publisher::Publisher;
 pub use runtime::{Runtime, WorkerHandle};

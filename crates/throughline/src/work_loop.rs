@@ -27,7 +27,7 @@ pub enum OnLeaseLost {
     /// It is cancelled: somebody else has the message, or soon will.
     #[default]
     Cancel,
-    /// It runs on and may ask its [`Lease`]; its answer has no effect.
+    /// It runs on and may ask its [`Lease`](crate::Lease); its answer has no effect.
     Tell,
 }
 

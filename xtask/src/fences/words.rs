@@ -33,7 +33,7 @@ pub(super) const FENCES: &[Fence] = &[
             "crates/throughline-test/",
             // Where a context changes hands: captured at `send`, carried to a handler, sent along with an envelope.
             "crates/throughline/src/publisher.rs",
-            "crates/throughline/src/handler/function.rs",
+            "crates/throughline/src/handler/carried.rs",
             "crates/throughline/src/actor/context.rs",
         ],
         why: "everything else speaks of a trace through the layers of throughline-trace",

@@ -211,8 +211,13 @@ fn unrecorded(found: &[Extracted], own: Option<SpanContext>) -> Opened {
 fn leave_trails(messages: &mut [&mut dyn Inbound], found: Vec<Extracted>, opened: &Opened) {
     // Where nothing records, each message's own context tells more than the one that is current.
     let apart = opened.recorder.is_none() && messages.len() > 1;
+    let nothing = opened.recorder.is_none() && !opened.context.span().span_context().is_valid();
     for (message, found) in messages.iter_mut().zip(found) {
         let Some(extensions) = message.extensions_mut() else { continue };
+        // The trail of an earlier delivery has to be hidden.
+        if nothing && found.baggage.is_none() && extensions.get::<Trail>().is_none() {
+            continue;
+        }
         let incoming = found.context.clone();
         let context = if apart && (incoming.is_some() || found.baggage.is_some()) {
             found.into_context()

@@ -1,8 +1,7 @@
 //! Async functions that handle a batch.
 
-use super::{FromMessage, State, carried, function::every_arity};
+use super::{FromMessage, State, carried::Carried, function::every_arity};
 use futures_util::future::BoxFuture;
-use opentelemetry::context::FutureExt;
 use std::{
     fmt,
     future::Future,
@@ -219,22 +218,14 @@ fn run<Fut>(
 where
     Fut: Future<Output: IntoAnswers> + Send + 'static,
 {
-    let context = carried(batch.extensions());
-    let work = (!rest.is_empty()).then(|| {
-        let _current = context.clone().map(|context| context.attach());
-        make()
-    });
-    let work = async move {
+    let work = (!rest.is_empty()).then(|| Carried::run(batch.extensions(), make));
+    Box::pin(async move {
         let answers = match work {
             Some(work) => work.await.into_answers(),
             None => Ok(Answers::ack()),
         };
         apart.answers(&rest, answers)
-    };
-    match context {
-        None => Box::pin(work),
-        Some(context) => Box::pin(work.with_context(context)),
-    }
+    })
 }
 
 macro_rules! batch_handlers {

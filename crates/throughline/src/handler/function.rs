@@ -1,16 +1,14 @@
 //! Async functions as handlers.
 
-use super::FromMessage;
-use opentelemetry::{Context, trace::TraceContextExt};
+use super::{FromMessage, carried::Carried};
 use pin_project_lite::pin_project;
 use std::{
     fmt,
     future::Future,
     pin::Pin,
-    task::{self, Poll},
+    task::{Context, Poll},
 };
-use throughline_core::{BoxError, Extensions, IntoSettlement, Message, Settlement};
-use throughline_trace::Trail;
+use throughline_core::{BoxError, IntoSettlement, Message, Settlement};
 
 /// An async fn of up to eight extractors that answers `()`, a [`Settlement`], or a `Result` of these.
 ///
@@ -40,9 +38,7 @@ pin_project! {
     #[project = RunningProj]
     enum Running<F> {
         Rejected { error: Option<BoxError> },
-        Here { #[pin] future: F },
-        // Below a buffer or a spawned task the message's context is not current: it is brought along.
-        Carried { #[pin] future: F, context: Context },
+        Accepted { #[pin] future: Carried<F> },
     }
 }
 
@@ -51,16 +47,8 @@ impl<F> HandlerFuture<F> {
         HandlerFuture { state: Running::Rejected { error: Some(error) } }
     }
 
-    /// Runs `make`, and the future it makes, in the message's process context, unless a context is current already.
-    pub(crate) fn run(carried: Option<Context>, make: impl FnOnce() -> F) -> Self {
-        let state = match carried {
-            None => Running::Here { future: make() },
-            Some(context) => {
-                let _current = context.clone().attach();
-                Running::Carried { future: make(), context: context.clone() }
-            }
-        };
-        HandlerFuture { state }
+    pub(crate) fn run(message: &Message, make: impl FnOnce() -> F) -> Self {
+        HandlerFuture { state: Running::Accepted { future: Carried::run(message.extensions(), make) } }
     }
 }
 
@@ -71,25 +59,15 @@ where
 {
     type Output = Result<Settlement, BoxError>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
             RunningProj::Rejected { error } => match error.take() {
                 Some(error) => Poll::Ready(Err(error)),
                 None => Poll::Pending,
             },
-            RunningProj::Here { future } => future.poll(cx).map(IntoSettlement::into_settlement),
-            RunningProj::Carried { future, context } => {
-                let _current = context.clone().attach();
-                future.poll(cx).map(IntoSettlement::into_settlement)
-            }
+            RunningProj::Accepted { future } => future.poll(cx).map(IntoSettlement::into_settlement),
         }
     }
-}
-
-/// The process context of a message or a batch, where it is not current.
-pub(crate) fn carried(extensions: &Extensions) -> Option<Context> {
-    let trail = extensions.get::<Trail>()?;
-    Context::map_current(|now| !now.has_active_span()).then(|| trail.context().clone())
 }
 
 impl<F> fmt::Debug for HandlerFuture<F> {
@@ -115,7 +93,7 @@ macro_rules! handlers {
                     Ok(value) => value,
                     Err(rejection) => return HandlerFuture::rejected(rejection.into()),
                 };)*
-                HandlerFuture::run(carried(message.extensions()), || self($($A),*))
+                HandlerFuture::run(&message, || self($($A),*))
             }
         }
     };

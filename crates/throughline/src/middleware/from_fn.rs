@@ -4,16 +4,49 @@ use futures_util::{FutureExt, future::Map};
 use std::{
     fmt,
     future::Future,
+    marker::PhantomData,
     task::{Context, Poll},
 };
-use throughline_core::{BoxError, IntoSettlement, Message, Settlement};
+use throughline_core::{Answers, Batch, BoxError, IntoAnswers, IntoSettlement, Message, Settlement};
 use tower::{ServiceExt, util::BoxCloneSyncService};
 use tower_layer::Layer;
 use tower_service::Service;
 
-type Answer = Result<Settlement, BoxError>;
+/// What a stack handles in one call: a [`Message`] or a [`Batch`].
+pub trait Request: Send + 'static {
+    /// What such a call comes to.
+    type Answer: Send + 'static;
+}
 
-/// Makes a layer of an async fn that is given the message and the rest of the stack.
+impl Request for Message {
+    type Answer = Settlement;
+}
+
+impl Request for Batch {
+    type Answer = Answers;
+}
+
+/// What a call with this request may be answered with: [`IntoSettlement`] for a message, [`IntoAnswers`] for a batch.
+pub trait AnswerTo<R: Request> {
+    /// An error is a failure of the call.
+    fn answer_to(self) -> Result<R::Answer, BoxError>;
+}
+
+impl<T: IntoSettlement> AnswerTo<Message> for T {
+    fn answer_to(self) -> Result<Settlement, BoxError> {
+        self.into_settlement()
+    }
+}
+
+impl<T: IntoAnswers> AnswerTo<Batch> for T {
+    fn answer_to(self) -> Result<Answers, BoxError> {
+        self.into_answers()
+    }
+}
+
+type Answer<R> = Result<<R as Request>::Answer, BoxError>;
+
+/// Makes a layer of an async fn that is given the message, or the batch, and the rest of the stack.
 ///
 /// ```
 /// use throughline::{BoxError, Message, Next, Settlement, from_fn, handler};
@@ -34,74 +67,93 @@ type Answer = Result<Settlement, BoxError>;
 ///
 /// The rest of the stack must be `Clone`, since the function may run it later, or twice; put a
 /// [`ShareLayer`](crate::ShareLayer) below for what is not. Costs a box for the rest and one for its future.
-pub fn from_fn<F, Fut>(f: F) -> FromFnLayer<F>
+///
+/// Around batches it takes a `Batch` and a `Next<Batch>`.
+pub fn from_fn<F, Fut, R>(f: F) -> FromFnLayer<F, R>
 where
-    F: Fn(Message, Next) -> Fut + Clone,
+    F: Fn(R, Next<R>) -> Fut + Clone,
     Fut: Future + Send + 'static,
-    Fut::Output: IntoSettlement,
+    Fut::Output: AnswerTo<R>,
+    R: Request,
 {
-    FromFnLayer(f)
+    FromFnLayer { f, request: PhantomData }
 }
 
 /// The rest of the stack, below a [`from_fn`] middleware.
 #[derive(Debug)]
-pub struct Next(BoxCloneSyncService<Message, Settlement, BoxError>);
+pub struct Next<R: Request = Message>(BoxCloneSyncService<R, R::Answer, BoxError>);
 
-impl Next {
+impl<R: Request> Next<R> {
     /// Runs it.
     ///
     /// # Errors
     /// Whatever the rest of the stack answers.
-    pub async fn run(self, message: Message) -> Answer {
-        self.0.oneshot(message).await
+    pub async fn run(self, request: R) -> Answer<R> {
+        self.0.oneshot(request).await
     }
 }
 
 /// The layer of [`from_fn`].
-#[derive(Clone)]
-pub struct FromFnLayer<F>(F);
+pub struct FromFnLayer<F, R = Message> {
+    f: F,
+    request: PhantomData<fn(R)>,
+}
 
 /// The service of a [`FromFnLayer`].
-#[derive(Clone)]
-pub struct FromFn<F> {
+pub struct FromFn<F, R: Request = Message> {
     f: F,
-    rest: BoxCloneSyncService<Message, Settlement, BoxError>,
+    rest: BoxCloneSyncService<R, R::Answer, BoxError>,
+}
+
+impl<F: Clone, R> Clone for FromFnLayer<F, R> {
+    fn clone(&self) -> Self {
+        FromFnLayer { f: self.f.clone(), request: PhantomData }
+    }
+}
+
+impl<F: Clone, R: Request> Clone for FromFn<F, R> {
+    fn clone(&self) -> Self {
+        FromFn { f: self.f.clone(), rest: self.rest.clone() }
+    }
 }
 
 // === impl FromFnLayer ===
 
-impl<F: Clone, S> Layer<S> for FromFnLayer<F>
+impl<F, S, R> Layer<S> for FromFnLayer<F, R>
 where
-    S: Service<Message> + Clone + Send + Sync + 'static,
-    S::Response: IntoSettlement,
+    F: Clone,
+    R: Request,
+    S: Service<R> + Clone + Send + Sync + 'static,
+    S::Response: AnswerTo<R>,
     S::Error: Into<BoxError>,
     S::Future: Send,
 {
-    type Service = FromFn<F>;
+    type Service = FromFn<F, R>;
 
-    fn layer(&self, rest: S) -> FromFn<F> {
-        FromFn { f: self.0.clone(), rest: BoxCloneSyncService::new(Uniform(rest)) }
+    fn layer(&self, rest: S) -> FromFn<F, R> {
+        FromFn { f: self.f.clone(), rest: BoxCloneSyncService::new(Uniform(rest)) }
     }
 }
 
 // === impl FromFn ===
 
-impl<F, Fut> Service<Message> for FromFn<F>
+impl<F, Fut, R> Service<R> for FromFn<F, R>
 where
-    F: Fn(Message, Next) -> Fut,
+    F: Fn(R, Next<R>) -> Fut,
     Fut: Future + Send + 'static,
-    Fut::Output: IntoSettlement,
+    Fut::Output: AnswerTo<R>,
+    R: Request,
 {
-    type Response = Settlement;
+    type Response = R::Answer;
     type Error = BoxError;
-    type Future = Map<Fut, fn(Fut::Output) -> Answer>;
+    type Future = Map<Fut, fn(Fut::Output) -> Answer<R>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(())) // that of the rest is awaited by `Next::run`
     }
 
-    fn call(&mut self, message: Message) -> Self::Future {
-        (self.f)(message, Next(self.rest.clone())).map(IntoSettlement::into_settlement as fn(_) -> _)
+    fn call(&mut self, request: R) -> Self::Future {
+        (self.f)(request, Next(self.rest.clone())).map(AnswerTo::answer_to as fn(_) -> _)
     }
 }
 
@@ -110,33 +162,38 @@ where
 #[derive(Clone)]
 struct Uniform<S>(S);
 
-impl<S> Service<Message> for Uniform<S>
+impl<S, R> Service<R> for Uniform<S>
 where
-    S: Service<Message>,
-    S::Response: IntoSettlement,
+    R: Request,
+    S: Service<R>,
+    S::Response: AnswerTo<R>,
     S::Error: Into<BoxError>,
     S::Future: Send,
 {
-    type Response = Settlement;
+    type Response = R::Answer;
     type Error = BoxError;
-    type Future = Map<S::Future, fn(Result<S::Response, S::Error>) -> Answer>;
+    type Future = Map<S::Future, fn(Result<S::Response, S::Error>) -> Answer<R>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.0.poll_ready(cx).map_err(Into::into)
     }
 
-    fn call(&mut self, message: Message) -> Self::Future {
-        self.0.call(message).map(IntoSettlement::into_settlement as fn(_) -> _)
+    fn call(&mut self, request: R) -> Self::Future {
+        self.0.call(request).map(uniform::<R, _, _> as fn(_) -> _)
     }
 }
 
-impl<F> fmt::Debug for FromFnLayer<F> {
+fn uniform<R: Request, T: AnswerTo<R>, E: Into<BoxError>>(result: Result<T, E>) -> Answer<R> {
+    result.map_err(Into::into)?.answer_to()
+}
+
+impl<F, R> fmt::Debug for FromFnLayer<F, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("FromFnLayer")
     }
 }
 
-impl<F> fmt::Debug for FromFn<F> {
+impl<F, R: Request> fmt::Debug for FromFn<F, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FromFn").field("rest", &self.rest).finish()
     }

@@ -9,7 +9,7 @@ mod share;
 
 pub use catch_panic::{CatchPanic, CatchPanicFuture, CatchPanicLayer, Panicked};
 pub use dead_letter::{DeadLetter, OnReject, fields};
-pub use from_fn::{FromFn, FromFnLayer, Next, from_fn};
+pub use from_fn::{AnswerTo, FromFn, FromFnLayer, Next, Request, from_fn};
 pub(crate) use retry::doubled;
 pub use retry::{Backoff, RetryLayer};
 pub(crate) use settle::{Answering, ByOutcome, Held, Outcome, Outcomes, Owed, Settle, answer, answer_each};

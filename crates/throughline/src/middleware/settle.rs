@@ -170,15 +170,11 @@ where
         Err(error) => Err(error.into()),
     };
     if let Ok(Settlement::Ack) = result {
-        return acked(kept).await;
+        kept.settler.settle(Settlement::Ack).await?;
+        return Ok(Outcome::ACKED);
     }
     // Boxed: every handler's future would be as large as the rare way.
-    Box::pin(answering.failed(result, Blame::Own, kept)).await
-}
-
-async fn acked<Z: Settler>(kept: Kept<Z>) -> Result<Outcome<Z>, BoxError> {
-    kept.settler.settle(Settlement::Ack).await?;
-    Ok(Outcome { how: Settlement::Ack, failed: None })
+    Box::pin(async move { answering.failed(result.as_ref().map(|how| *how), Blame::Own, kept).await }).await
 }
 
 /// The same for a batch: every message gets its own answer, or that of all.
@@ -201,21 +197,30 @@ where
     let (others, named) = parts.unwrap_or_else(|error| (Err(error), Vec::new()));
     let alone = kept.len() - named.iter().flatten().count() == 1;
     let blame = if alone { Blame::Own } else { Blame::Shared };
-    let (others, answering) = (&others, &answering);
-    let each = kept.into_iter().zip(named.into_iter().chain(std::iter::repeat_with(|| None)));
-    // Side by side: a broker may confirm each, and a dead letter is a send.
-    let settled = each.map(|(kept, named)| async move {
-        match named {
-            Some(Ok(Settlement::Ack)) => acked(kept).await,
-            Some(result) => answering.failed(result, Blame::Own, kept).await,
-            None => match others {
-                Ok(Settlement::Ack) => acked(kept).await,
-                Ok(how) => answering.failed(Ok(*how), blame, kept).await,
-                Err(error) => answering.failed_with(Err(error), blame, kept).await,
-            },
+    let (others, named, answering) = (&others, &named, &answering);
+    let mut outcomes: Vec<_> = std::iter::repeat_with(|| None).take(kept.len()).collect();
+    let (mut acked, mut failed) = (Vec::with_capacity(kept.len()), Vec::new());
+    for (place, kept) in kept.into_iter().enumerate() {
+        let (result, blame) = match named.get(place) {
+            Some(Some(result)) => (result, Blame::Own),
+            _ => (others, blame),
+        };
+        if let Ok(Settlement::Ack) = result {
+            // Given from the call on, so they are under way side by side.
+            acked.push((place, kept.settler.settle(Settlement::Ack)));
+        } else {
+            let result = result.as_ref().map(|how| *how);
+            failed.push(async move { (place, answering.failed(result, blame, kept).await) });
         }
-    });
-    Ok(Outcomes(join_all(settled).await))
+    }
+    for (place, ack) in acked {
+        outcomes[place] = Some(ack.await.map(|()| Outcome::ACKED).map_err(BoxError::from));
+    }
+    // Boxed for the same reason. Side by side, since a dead letter is a send.
+    for (place, outcome) in Box::pin(join_all(failed)).await {
+        outcomes[place] = Some(outcome);
+    }
+    Ok(Outcomes(outcomes.into_iter().flatten().collect()))
 }
 
 /// Whose failure it is.
@@ -228,6 +233,8 @@ enum Blame {
 }
 
 impl<Z> Outcome<Z> {
+    const ACKED: Self = Outcome { how: Settlement::Ack, failed: None };
+
     fn failed(how: Settlement, failed: Failed<Z>) -> Self {
         Outcome { how, failed: Some(Box::new(failed)) }
     }
@@ -236,15 +243,6 @@ impl<Z> Outcome<Z> {
 impl Answering {
     /// The way of everything but an ack.
     async fn failed<Z: Settler>(
-        &self,
-        result: Result<Settlement, BoxError>,
-        blame: Blame,
-        kept: Kept<Z>,
-    ) -> Result<Outcome<Z>, BoxError> {
-        self.failed_with(result.as_ref().map(|how| *how), blame, kept).await
-    }
-
-    async fn failed_with<Z: Settler>(
         &self,
         result: Result<Settlement, &BoxError>,
         blame: Blame,

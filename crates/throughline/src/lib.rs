@@ -4,7 +4,7 @@
 //! puts a tracing layer that extracts the message's context and starts a linked CONSUMER span; a [`Publisher`] puts
 //! the mirror layer around every send, which injects `traceparent`. Retries, rate limits, timeouts and your own
 //! middleware are ordinary Tower layers between the two. Delivery is at least once: nothing is acknowledged before it
-//! is done, and nothing is committed past a message that failed.
+//! is done, and nothing is committed past a message that failed. [`Worker::batches`] hands several messages to one call.
 //!
 //! ```no_run
 //! use std::time::Duration;

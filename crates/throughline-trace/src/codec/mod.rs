@@ -55,6 +55,8 @@ pub fn extract(fields: &(impl Extract + ?Sized)) -> Extracted {
 }
 
 /// Reads what is wanted of the two formats.
+// A message and a batch call it; unless it is inlined in both, neither sees through the `dyn`: 60 instructions a message.
+#[inline(always)]
 pub(crate) fn read(fields: &(impl Extract + ?Sized), context: bool, baggage: bool) -> Extracted {
     let mut found = Fields::default();
     // What is not wanted must not be waited for.

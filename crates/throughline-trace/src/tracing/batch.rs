@@ -7,7 +7,7 @@ use crate::{
     metrics::Measuring,
     semconv as key,
     spans::{Spans, Started},
-    template::{Template, partition_id},
+    template::{self, Template, partition_id},
     trail::Recorder,
 };
 use opentelemetry::{
@@ -145,7 +145,8 @@ impl<S, C> Tracing<S, C> {
     ) -> Opened {
         if settings.receive {
             let template = &self.receive.get(settings, whole.destination.as_ref()).template;
-            let mut builder = whole.builder(template, SpanKind::Client, whole.links.clone());
+            let mut builder =
+                whole.builder(template, SpanKind::Client, whole.links.iter().map(copy).collect());
             builder.start_time = whole.began;
             if let Started::Recording(context) = spans.start(builder, &Context::new()) {
                 context.span().end();
@@ -180,10 +181,16 @@ impl Whole {
             if let Some(partition) = self.partition {
                 attributes.push(KeyValue::new(key::PARTITION_ID, partition_id(partition)));
             }
-            attributes.extend(self.attributes.iter().cloned());
+            template::copy(&self.attributes, attributes);
         }
         builder
     }
+}
+
+fn copy(link: &Link) -> Link {
+    let mut attributes = Vec::with_capacity(link.attributes.len());
+    template::copy(&link.attributes, &mut attributes);
+    Link::new(link.span_context.clone(), attributes, link.dropped_attributes_count)
 }
 
 /// The baggage that is current in the handler: that of the only message. That of several cannot be one.

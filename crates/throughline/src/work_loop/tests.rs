@@ -89,9 +89,21 @@ impl Rig {
     where
         Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
     {
+        Rig::with_room(Capacity { messages: ROOM, bytes: 1 << 20 }, policy, on_lease_lost, handle)
+    }
+
+    fn with_room<Fut>(
+        room: Capacity,
+        policy: BatchPolicy,
+        on_lease_lost: OnLeaseLost,
+        handle: fn(Batch) -> Fut,
+    ) -> Self
+    where
+        Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
+    {
         let (send, inbox) = mpsc::unbounded_channel();
         let (tell, batches) = mpsc::unbounded_channel();
-        let (demand, _) = Demand::new(Capacity { messages: ROOM, bytes: 1 << 20 });
+        let (demand, _) = Demand::new(room);
         let control = Arc::new(Control::new());
         let answering = Answering {
             redelivery: Redelivery::Worker,
@@ -190,6 +202,13 @@ async fn a_batch_closes_when_the_buffer_is_full() {
     assert_eq!(rig.batch(), None);
     rig.deliver(5..6).await;
     assert_eq!(rig.batch(), Some(vec![0, 1, 2, 3, 4, 5]), "nothing more could come");
+
+    // Full of bytes, of which no single partition has too many.
+    let room = Capacity { messages: 100, bytes: ROOM };
+    let policy = BatchPolicy::at_most(100).within(WITHIN);
+    let mut rig = Rig::with_room(room, policy, OnLeaseLost::Cancel, done);
+    rig.deliver(0..ROOM as i64).await;
+    assert_eq!(rig.batch(), Some(vec![0, 1, 2, 3, 4, 5]));
 }
 
 #[tokio::test(start_paused = true)]

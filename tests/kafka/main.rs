@@ -9,6 +9,8 @@ mod a_killed_broker_heals;
 mod a_killed_worker_loses_nothing;
 mod a_long_handler_keeps_its_partition;
 mod a_storm_of_rebalances_loses_nothing;
+mod a_wrong_clock_harms_nothing;
+mod commits_have_spans_on_request;
 mod keys_keep_their_order_over_members;
 mod members_that_join_lose_nothing;
 mod partitions_that_move;

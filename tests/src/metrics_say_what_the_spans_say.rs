@@ -93,6 +93,11 @@ pub async fn lag_is_measured_by_partition<B: Site>(broker: &B) {
         }
     };
     eventually("six are behind", lag, is(6.0)).await;
+    let runs = |measures: &Measures| {
+        let of = |name| measures.sum(name, &[("throughline.worker", "w")]);
+        (of("throughline.worker.in_flight"), of("throughline.worker.waiting")) == (1.0, 5.0)
+    };
+    eventually("one runs and five wait", lag, runs).await;
     gate.add_permits(6);
     inbox.take(6).await;
     eventually("none is behind", lag, is(0.0)).await;

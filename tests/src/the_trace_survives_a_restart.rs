@@ -53,6 +53,8 @@ async fn restart<B: Site>(broker: &B, panics: bool) {
     assert!(status.error.is_some_and(|error| error.contains("injected")));
     gate.open();
     inbox.take(2).await;
+    let restarts = stage.measures().await.sum("throughline.worker.restarts", &[("throughline.worker", "w")]);
+    assert_eq!(restarts, 1.0);
     let graph = stage.end().await;
 
     let expect = Expect::new().spans(5).sends(2).process_spans(3).links(3).redeliveries(1).components(2);

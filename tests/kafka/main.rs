@@ -8,6 +8,10 @@ mod a_frozen_broker_does_not_hold_up_the_end;
 mod a_killed_broker_heals;
 mod a_killed_worker_loses_nothing;
 mod a_long_handler_keeps_its_partition;
+#[cfg(feature = "tls")]
+mod a_refused_connection_says_what_is_wrong;
+#[cfg(feature = "tls")]
+mod a_secured_broker;
 mod a_storm_of_rebalances_loses_nothing;
 mod a_wrong_clock_harms_nothing;
 mod commits_have_spans_on_request;

@@ -80,6 +80,12 @@ pub enum Event<'a> {
         /// Their names; none if all are there again.
         topics: &'a [ByteString],
     },
+    /// A batch of records cannot be read by this build, or is damaged. Its partition rests before it and the others go on;
+    /// said again at every try.
+    Unreadable {
+        /// Which, and what to do.
+        error: &'a Error,
+    },
     /// How far a partition is behind its end.
     Lag {
         /// The topic.

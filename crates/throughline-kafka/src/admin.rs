@@ -1,6 +1,6 @@
 //! Topics and groups, as far as a worker's set-up and its tests need them.
 
-use crate::{Kafka, errors};
+use crate::{Kafka, block_on::block_on, connect, context::Context, errors};
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication, TopicResult},
@@ -9,14 +9,7 @@ use rdkafka::{
     error::KafkaError,
     types::RDKafkaErrorCode as Code,
 };
-use std::{
-    future::Future,
-    pin::pin,
-    sync::Arc,
-    task::{Context, Poll, Wake, Waker},
-    thread::Thread,
-    time::Duration,
-};
+use std::{future::Future, time::Duration};
 use throughline_core::{Error, ErrorKind};
 use tokio::sync::oneshot;
 
@@ -62,7 +55,7 @@ impl Admin {
                 topic = topic.set(name, value);
             }
             let options = AdminOptions::new().request_timeout(Some(TIMEOUT)).operation_timeout(Some(TIMEOUT));
-            let results = block_on(client.create_topics([&topic], &options));
+            let results = answer(client.create_topics([&topic], &options));
             if let Ok([Err((_, Code::TopicAlreadyExists))]) = results.as_deref() {
                 return same_partitions(&client, &name, partitions);
             }
@@ -80,7 +73,7 @@ impl Admin {
         on_thread(move || {
             let client = admin_client(&kafka)?;
             let options = AdminOptions::new().request_timeout(Some(TIMEOUT)).operation_timeout(Some(TIMEOUT));
-            one(block_on(client.delete_topics(&[&name], &options)), &name, &kafka)
+            one(answer(client.delete_topics(&[&name], &options)), &name, &kafka)
         })
         .await
     }
@@ -95,7 +88,11 @@ impl Admin {
         on_thread(move || {
             let error = |error| errors::from_client(error, &topic);
             let mut config = kafka.consumer_config()?;
-            let consumer: BaseConsumer = config.set("group.id", &group).create().map_err(error)?;
+            let config = config.set("group.id", &group);
+            let consumer: BaseConsumer<Context> = config
+                .create_with_context(Context::new(kafka.tokens()))
+                .map_err(|error| errors::of_config(error, kafka.servers(), config))?;
+            connect::hear(&consumer);
             let metadata = consumer.fetch_metadata(Some(&topic), TIMEOUT).map_err(error)?;
             let mut list = TopicPartitionList::new();
             for found in metadata.topics() {
@@ -121,13 +118,22 @@ impl Admin {
 pub(crate) fn topic_limit(config: &ClientConfig, topic: &str, timeout: Duration) -> Option<usize> {
     let client: AdminClient<DefaultClientContext> = config.create().ok()?;
     let options = AdminOptions::new().request_timeout(Some(timeout));
-    let results = block_on(client.describe_configs([&ResourceSpecifier::Topic(topic)], &options)).ok()?;
+    let asked = [&ResourceSpecifier::Topic(topic)];
+    let results = answer(client.describe_configs(asked, &options)).ok()?;
     let described = results.into_iter().next()?.ok()?;
     described.get("max.message.bytes")?.value.as_ref()?.parse().ok()
 }
 
 fn admin_client(kafka: &Kafka) -> Result<AdminClient<DefaultClientContext>, Error> {
-    kafka.client_config()?.create().map_err(|error| errors::from_client(error, kafka.servers()))
+    if kafka.tokens().is_some() {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            "admin",
+            "the client's administrative part never asks for a token: create topics with another login or tool",
+        ));
+    }
+    let config = kafka.client_config()?;
+    config.create().map_err(|error| errors::of_config(error, kafka.servers(), &config))
 }
 
 /// Whether a topic that exists is the one that was asked for.
@@ -182,19 +188,7 @@ async fn on_thread<T: Send + 'static>(
     })
 }
 
-fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut future = pin!(future);
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return output;
-        }
-        std::thread::park();
-    }
+/// The client answers each request by its time-out; twice that long is for a client that does not.
+fn answer<T>(request: impl Future<Output = Result<T, KafkaError>>) -> Result<T, KafkaError> {
+    block_on(request, TIMEOUT * 2).unwrap_or(Err(KafkaError::AdminOp(Code::OperationTimedOut)))
 }

@@ -1,9 +1,11 @@
 //! Where a cluster is and how to speak to it.
 
-use crate::{Admin, KafkaSink, KafkaSubscription, errors, producer::ProducerSlot};
+use crate::{
+    Admin, KafkaSink, KafkaSubscription, OauthToken, errors, oauth::Tokens, producer::ProducerSlot, security,
+};
 use rdkafka::{ClientConfig, config::RDKafkaLogLevel};
-use std::{collections::BTreeMap, fmt, sync::Arc};
-use throughline_core::{ByteString, Destination, Error, ErrorKind};
+use std::{collections::BTreeMap, fmt, future::Future, sync::Arc};
+use throughline_core::{BoxError, ByteString, Destination, Error, ErrorKind};
 
 /// The value of `messaging.system`.
 const SYSTEM: &str = "kafka";
@@ -61,6 +63,7 @@ const FORBIDDEN: [(&str, &[&str], &str); 9] = [
 #[derive(Clone)]
 pub struct Kafka {
     properties: Arc<BTreeMap<String, String>>,
+    tokens: Option<Tokens>,
     producer: Arc<ProducerSlot>,
 }
 
@@ -86,15 +89,42 @@ impl Kafka {
     }
 
     fn with_properties(properties: BTreeMap<String, String>) -> Self {
-        Kafka { properties: Arc::new(properties), producer: Arc::default() }
+        Kafka { properties: Arc::new(properties), tokens: None, producer: Arc::default() }
     }
 
     /// Sets any property of librdkafka. Sinks made before keep their producer and its settings.
     #[must_use]
-    pub fn set(self, property: impl Into<String>, value: impl Into<String>) -> Self {
-        let mut properties = Arc::unwrap_or_clone(self.properties);
-        properties.insert(property.into(), value.into());
-        Kafka::with_properties(properties)
+    pub fn set(mut self, property: impl Into<String>, value: impl Into<String>) -> Self {
+        Arc::make_mut(&mut self.properties).insert(property.into(), value.into());
+        Kafka { producer: Arc::default(), ..self }
+    }
+
+    /// Where tokens for SASL OAUTHBEARER come from: asked at the start of each client, and again when four fifths of a
+    /// token's life are over. What an error of the function says is shown; a token never is.
+    ///
+    /// What the future waits for is driven by the runtime on which this is called. The client's thread waits for it
+    /// meanwhile, for 10 s at most. [`Admin`] cannot log in this way.
+    ///
+    /// ```
+    /// use std::time::{Duration, SystemTime};
+    /// use throughline_kafka::{Kafka, OauthToken};
+    ///
+    /// let kafka = Kafka::new("kafka.example:9093")
+    ///     .set("security.protocol", "sasl_ssl")
+    ///     .set("sasl.mechanism", "OAUTHBEARER")
+    ///     .oauth_token(|| async {
+    ///         let token = "from your identity provider";
+    ///         Ok(OauthToken::new(token, "my-service", SystemTime::now() + Duration::from_secs(300)))
+    ///     });
+    /// # drop(kafka);
+    /// ```
+    #[must_use]
+    pub fn oauth_token<F, Fut>(self, next: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<OauthToken, BoxError>> + Send + 'static,
+    {
+        Kafka { tokens: Some(Tokens::new(next)), producer: Arc::default(), ..self }
     }
 
     /// Joins this consumer group.
@@ -110,6 +140,10 @@ impl Kafka {
     /// Creates and deletes topics, and asks where a group is.
     pub fn admin(&self) -> Admin {
         Admin::new(self.clone())
+    }
+
+    pub(crate) fn tokens(&self) -> Option<&Tokens> {
+        self.tokens.as_ref()
     }
 
     pub(crate) fn producer(&self) -> &Arc<ProducerSlot> {
@@ -137,19 +171,22 @@ impl Kafka {
     /// What both directions and the admin client start from.
     pub(crate) fn client_config(&self) -> Result<ClientConfig, Error> {
         servers(self.servers())?;
+        let built_in = security::built_in();
+        security::check(&self.properties, self.tokens.is_some(), &built_in)?;
         for (name, allowed, why) in FORBIDDEN {
             if self.properties.get(name).is_some_and(|value| !allowed.contains(&value.as_str())) {
                 return Err(Error::new(ErrorKind::Config, name, why));
             }
         }
         let mut config = ClientConfig::new();
-        // The client's own level follows the `log` crate, which most programs here do not use.
-        config.set_log_level(RDKafkaLogLevel::Warning);
+        // The client's own level follows the `log` crate, which most programs here do not use. Why a server hangs up is said
+        // on this level only.
+        config.set_log_level(RDKafkaLogLevel::Info);
         for (name, value) in &*self.properties {
             config.set(name, value);
         }
         self.defaults(&mut config, &DEFAULTS);
-        if cfg!(feature = "tls") {
+        if built_in.iter().any(|feature| feature == "ssl") {
             self.defaults(&mut config, &[("ssl.ca.location", "probe")]);
         }
         Ok(config)
@@ -164,7 +201,7 @@ impl Kafka {
     pub(crate) fn producer_config(&self) -> Result<ClientConfig, Error> {
         let mut config = self.client_config()?;
         self.defaults(&mut config, &PRODUCER_DEFAULTS);
-        config.create_native_config().map_err(|error| errors::from_client(error, self.servers()))?;
+        config.create_native_config().map_err(|error| errors::of_config(error, self.servers(), &config))?;
         Ok(config)
     }
 
@@ -212,13 +249,14 @@ fn servers(list: &str) -> Result<Vec<(ByteString, u16)>, Error> {
             _ => (bare, 9092),
         };
         let bracketed = host.starts_with('[') && host.ends_with(']');
-        let clean = !host.is_empty() && (bracketed || !host.contains([' ', '/', ':', '\0']));
+        let clean = !host.is_empty() && (bracketed || !host.contains([' ', '/', ':', '@', '\0']));
         (clean && port != 0).then(|| (ByteString::from(host), port))
     };
     list.split(',').map(server).collect::<Option<Vec<_>>>().filter(|all| !all.is_empty()).ok_or_else(|| {
         Error::new(
             ErrorKind::Config,
-            list,
+            // Not the list: somebody may have put a password before a host.
+            "bootstrap.servers",
             "`bootstrap.servers` wants host:port, several separated by commas",
         )
     })
@@ -227,7 +265,8 @@ fn servers(list: &str) -> Result<Vec<(ByteString, u16)>, Error> {
 impl fmt::Debug for Kafka {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> = self.properties.keys().map(String::as_str).collect();
-        f.debug_struct("Kafka").field("servers", &self.servers()).field("properties", &names).finish()
+        let servers = servers(self.servers()).ok();
+        f.debug_struct("Kafka").field("servers", &servers).field("properties", &names).finish_non_exhaustive()
     }
 }
 
@@ -246,9 +285,19 @@ mod tests {
             |list| servers(list).map(|all| all.iter().map(|(h, p)| format!("{h}|{p}")).collect::<Vec<_>>());
         assert_eq!(of("a:1, b").unwrap(), ["a|1", "b|9092"]);
         assert_eq!(of("SASL_SSL://k.example:9093,[::1]:9094").unwrap(), ["k.example|9093", "[::1]|9094"]);
-        for bad in
-            ["", "a:", ":9092", "a:port", "a:99999", "a:0", "a,,b", "http://a/b:1", "::1:9092", "a b:1"]
-        {
+        for bad in [
+            "",
+            "a:",
+            ":9092",
+            "a:port",
+            "a:99999",
+            "a:0",
+            "a,,b",
+            "http://a/b:1",
+            "::1:9092",
+            "a b:1",
+            "me:1,pw@a:1",
+        ] {
             let (kind, text) = kind(Kafka::new(bad).consumer_config());
             assert_eq!(kind, ErrorKind::Config, "{bad}");
             assert!(text.contains("host:port"), "{text}");

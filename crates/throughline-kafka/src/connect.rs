@@ -1,6 +1,6 @@
 //! The start: servers that answer and topics that exist, or an error that says which do not.
 
-use crate::{context::Context, errors, exchange::Exchange, subscription::Plan};
+use crate::{context::Context, errors, exchange::Exchange, refusal::refusal, subscription::Plan};
 use rdkafka::{
     consumer::{BaseConsumer, Consumer},
     error::KafkaError,
@@ -15,9 +15,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// A consumer that has seen its servers and its topics.
 pub(crate) fn connect(plan: &Plan, exchange: &Exchange) -> Result<BaseConsumer<Context>, Error> {
     let servers = plan.kafka.servers();
-    let client = |error| errors::from_client(error, servers);
+    let client = |error| errors::of_config(error, servers, &plan.config);
     let consumer: BaseConsumer<Context> =
-        plan.config.create_with_context(Context::default()).map_err(client)?;
+        plan.config.create_with_context(Context::new(plan.kafka.tokens())).map_err(client)?;
     let deadline = Instant::now() + plan.connect_timeout;
     for topic in &plan.topics {
         // A regular expression over names: only the servers can be checked.
@@ -36,7 +36,11 @@ fn check_topic(
     deadline: Instant,
     exchange: &Exchange,
 ) -> Result<(), Error> {
+    // What looks like a wrong setting may be a server that goes away: only if it stays for half of the time.
+    let patience = deadline.saturating_duration_since(Instant::now()) / 2;
+    let mut refused = None;
     loop {
+        hear(consumer);
         // In slices, so that a refused login or an abandoned attempt ends the wait.
         let slice = deadline.saturating_duration_since(Instant::now()).min(Duration::from_millis(500));
         let error = match consumer.fetch_metadata(topic, slice) {
@@ -54,26 +58,28 @@ fn check_topic(
             }
             Err(error) => error,
         };
-        // Errors of the connection come as events, and only to who polls.
-        while let Some(event) = consumer.poll(Duration::ZERO) {
-            drop(event);
-        }
-        if let Some((code, reason)) = consumer.context().reason()
-            && errors::ends_source(code)
-        {
-            let (kind, remedy) = errors::meaning(code);
-            return Err(Error::new(kind, servers, remedy).with_source(reason));
+        hear(consumer);
+        let reason = consumer.context().reason();
+        if let Some((code, reason)) = &reason {
+            if let Some(refusal) = refusal(*code, reason) {
+                let since = *refused.get_or_insert_with(Instant::now);
+                if refusal.certain || since.elapsed() >= patience || Instant::now() >= deadline {
+                    return Err(refusal.error(servers, reason.clone()));
+                }
+            } else if errors::ends_source(*code) {
+                let (kind, remedy) = errors::meaning(*code);
+                return Err(Error::new(kind, servers, remedy).with_source(reason.clone()));
+            } else {
+                refused = None;
+            }
         }
         if exchange.closing().is_some() {
             return Err(Error::new(ErrorKind::Closed, servers, "the attempt was given up"));
         }
         if Instant::now() >= deadline {
             let (kind, remedy) = errors::meaning(Code::BrokerTransportFailure);
-            let reason = consumer.context().reason().map(|(_, reason)| reason);
-            return Err(match reason {
-                Some(reason) => Error::new(kind, servers, remedy).with_source(reason),
-                None => Error::new(kind, servers, remedy).with_source(error),
-            });
+            let source = reason.map_or_else(|| error.to_string(), |(_, reason)| reason);
+            return Err(Error::new(kind, servers, remedy).with_source(source));
         }
     }
 }
@@ -91,4 +97,11 @@ pub(crate) fn missing(consumer: &BaseConsumer<Context>, topics: &[String]) -> Op
         }
     }
     Some(missing)
+}
+
+/// Errors of the connection, and requests for a token, come as events, and only to who polls.
+pub(crate) fn hear(consumer: &BaseConsumer<Context>) {
+    while let Some(event) = consumer.poll(Duration::ZERO) {
+        drop(event);
+    }
 }

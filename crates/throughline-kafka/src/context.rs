@@ -1,16 +1,20 @@
 //! What the client calls back with, written down for the poll thread: nothing is decided or waited for in a callback.
 
-use crate::{asking::Answer, statistics::Statistics};
+use crate::{asking::Answer, oauth::Tokens, refusal::refusal, statistics::Statistics};
 use rdkafka::{
     ClientContext, TopicPartitionList,
+    client::OAuthToken,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol},
     error::{KafkaError, KafkaResult},
     types::{RDKafkaErrorCode as Code, RDKafkaRespErr},
 };
-use std::sync::{
-    Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    error::Error as StdError,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 /// A change of the assignment that must be answered.
@@ -41,9 +45,14 @@ pub(crate) struct Context {
     pending: AtomicBool,
     /// Everything was committed and given up: revokes are answered at once.
     leaving: AtomicBool,
+    tokens: Option<Tokens>,
 }
 
 impl Context {
+    pub(crate) fn new(tokens: Option<&Tokens>) -> Self {
+        Context { tokens: tokens.cloned(), ..Context::default() }
+    }
+
     pub(crate) fn pending(&self) -> bool {
         self.pending.load(Ordering::Acquire)
     }
@@ -156,13 +165,25 @@ impl ConsumerContext for Context {
 }
 
 impl ClientContext for Context {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn StdError>> {
+        Tokens::generate(self.tokens.as_ref())
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
-        self.inbox().reason = Some((code, reason.to_owned()));
+        // That all are down follows each single reason, and says less.
+        if code != Code::AllBrokersDown {
+            self.inbox().reason = Some((code, reason.to_owned()));
+        }
         tracing::debug!(target: "librdkafka", ?code, reason, "client error");
     }
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        if hung_up(facility, text) {
+            self.inbox().reason = Some((Code::BrokerTransportFailure, text.to_owned()));
+        }
         log(level, facility, text);
     }
 
@@ -171,6 +192,11 @@ impl ClientContext for Context {
             self.put(|inbox| inbox.statistics = Some(statistics));
         }
     }
+}
+
+/// Whether a line of the log tells that a server hangs up on how we speak to it: the client counts that as no error.
+pub(crate) fn hung_up(facility: &str, text: &str) -> bool {
+    facility == "FAIL" && refusal(Code::BrokerTransportFailure, text).is_some()
 }
 
 /// One line of the client's own log.
@@ -182,9 +208,8 @@ pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, text: &str) {
         RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => {
             tracing::warn!(target: "librdkafka", facility, "{text}");
         }
-        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
-            tracing::info!(target: "librdkafka", facility, "{text}");
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
+            tracing::debug!(target: "librdkafka", facility, "{text}");
         }
-        RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", facility, "{text}"),
     }
 }

@@ -1,23 +1,35 @@
 //! What librdkafka reports, as errors that say what to do.
 
-use rdkafka::{error::KafkaError, types::RDKafkaErrorCode as Code};
+use rdkafka::{ClientConfig, error::KafkaError, types::RDKafkaErrorCode as Code};
 use throughline_core::{Error, ErrorKind};
 
 /// An error of the client about this topic, group or server.
 pub(crate) fn from_client(error: KafkaError, resource: &str) -> Error {
+    let code = code(&error);
+    let (kind, remedy) = meaning(code);
+    Error::new(kind, resource, remedy).with_source(error)
+}
+
+/// Their values are words of the client's own.
+const PUBLIC: [&str; 2] = ["bootstrap.servers", "security.protocol"];
+
+/// A client that could not be made of this configuration. The client's own text may repeat a value, which may be secret.
+pub(crate) fn of_config(error: KafkaError, servers: &str, config: &ClientConfig) -> Error {
     match error {
-        // The client's own text repeats the value, which may be a password.
         KafkaError::ClientConfig(_, _, property, _) => Error::new(
             ErrorKind::Config,
             property,
             "librdkafka knows no such property, takes no such value for it, or was built without its feature",
         ),
-        KafkaError::ClientCreation(text) => Error::new(ErrorKind::Config, resource, text),
-        error => {
-            let code = code(&error);
-            let (kind, remedy) = meaning(code);
-            Error::new(kind, resource, remedy).with_source(error)
+        KafkaError::ClientCreation(mut text) => {
+            // What is as short as a word of the language is no secret.
+            let values = config.config_map().into_keys().filter_map(|name| Some((name, config.get(name)?)));
+            for (name, value) in values.filter(|(name, value)| value.len() > 5 && !PUBLIC.contains(name)) {
+                text = text.replace(value, &format!("(the value of `{name}`)"));
+            }
+            Error::new(ErrorKind::Config, servers, text)
         }
+        error => from_client(error, servers),
     }
 }
 
@@ -111,9 +123,9 @@ pub(crate) fn meaning(code: Code) -> (ErrorKind, &'static str) {
         Code::PurgeQueue | Code::PurgeInflight | Code::DestroyBroker | Code::BrokerDestroy => {
             (K::Closed, "the client was closed before the broker confirmed")
         }
-        Code::NotImplemented | Code::UnsupportedCompressionType | Code::BadCompression => (
+        Code::UnsupportedCompressionType => (
             K::Unsupported,
-            "a record batch needs a codec that this build lacks: cargo features `gzip` and `zstd` of throughline-kafka",
+            "the broker does not take this `compression.type` in this version of its protocol",
         ),
         Code::UnsupportedVersion | Code::UnsupportedFeature => {
             (K::Unsupported, "the broker is too old for this")
@@ -138,7 +150,6 @@ pub(crate) fn ends_source(code: Code) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rdkafka::ClientConfig;
     use std::error::Error as _;
 
     #[test]
@@ -146,17 +157,31 @@ mod tests {
         let mut config = ClientConfig::new();
         config.set("ssl.ca.location", "probe").set("sasl.mechanism", "secret\u{7}").set("nonsense", "secret");
         let Err(error) = config.create_native_config() else { panic!("nonsense was taken") };
-        let error = from_client(error, "127.0.0.1:9092");
+        let error = of_config(error, "127.0.0.1:9092", &config);
         assert_eq!(error.kind(), ErrorKind::Config);
         assert!(!format!("{error} {error:?}").contains("secret") && error.source().is_none());
     }
 
     #[test]
+    fn a_value_in_the_clients_own_words_is_taken_out() {
+        let mut config = ClientConfig::new();
+        config.set("ssl.key.password", "hunter2").set("ssl.ca.location", "/no/such.pem");
+        let text = "ssl.ca.location failed: /no/such.pem with hunter2".to_owned();
+        let text = of_config(KafkaError::ClientCreation(text), "a:1", &config).to_string();
+        assert!(text.contains("`ssl.ca.location`") && !text.contains("hunter2"), "{text}");
+    }
+
+    #[test]
     fn what_heals_does_not_end_the_source() {
-        for code in [Code::AllBrokersDown, Code::RebalanceInProgress, Code::UnknownTopicOrPartition] {
+        for code in [
+            Code::AllBrokersDown,
+            Code::RebalanceInProgress,
+            Code::UnknownTopicOrPartition,
+            Code::NotImplemented,
+        ] {
             assert!(!ends_source(code), "{code:?}");
         }
-        for code in [Code::FencedInstanceId, Code::SaslAuthenticationFailed, Code::NotImplemented] {
+        for code in [Code::FencedInstanceId, Code::SaslAuthenticationFailed, Code::UnsupportedVersion] {
             assert!(ends_source(code), "{code:?}");
         }
     }

@@ -27,6 +27,23 @@
 //! The same as with Java's clients (`murmur2_random`): murmur2 of the key; without a key, any. librdkafka's own default
 //! is another hash; `.set("partitioner", "consistent_random")` goes back to it.
 //!
+//! # TLS, logins and codecs
+//! They are librdkafka's own settings, and what a build lacks is an error that names the cargo feature, before anything
+//! is tried:
+//!
+//! | wanted | settings | cargo feature |
+//! |---|---|---|
+//! | TLS | `security.protocol=ssl`, `ssl.ca.location` if the system does not know the authority | `tls` |
+//! | login by PLAIN | `security.protocol=sasl_ssl`, `sasl.mechanism`, `sasl.username`, `sasl.password` | `tls` (none over plaintext) |
+//! | login by SCRAM | the same | `tls` |
+//! | login by OAUTHBEARER | `sasl.mechanism` and [`Kafka::oauth_token`] | `tls` |
+//! | GSSAPI, OIDC, an OpenSSL of its own | librdkafka's | `gssapi`, `curl`, `ssl-vendored` of the crate `rdkafka`, named beside this one |
+//! | batches by gzip, zstd | `compression.type`, to send them | `gzip`, `zstd` (default ones; snappy and lz4 need none) |
+//!
+//! A server that refuses us is an error within the connect time that says what to change: a certificate that is not
+//! trusted, TLS where there is none and the reverse, a login that is wanted or denied. A batch that cannot be read is told
+//! as [`Event::Unreadable`](throughline_core::Event::Unreadable); its partition waits before it, and the others go on.
+//!
 //! # Header names
 //! A header whose name is not UTF-8 is legal for Kafka and makes the client library panic. The panic is caught, the
 //! record is delivered without headers and marked with [`HeadersUnreadable`]; the process's panic hook still prints it,
@@ -35,6 +52,8 @@
 mod admin;
 mod asking;
 mod assignment;
+mod block_on;
+mod codec;
 mod commit;
 mod config;
 mod connect;
@@ -44,6 +63,7 @@ mod exchange;
 mod flow;
 mod headers;
 mod limits;
+mod oauth;
 mod offsets;
 mod partitions;
 mod pausing;
@@ -52,7 +72,9 @@ mod placing;
 mod poll;
 mod positions;
 mod producer;
+mod refusal;
 mod reports;
+mod security;
 mod settler;
 mod sink;
 mod slots;
@@ -64,6 +86,7 @@ mod trouble;
 pub use admin::Admin;
 pub use config::{Kafka, KafkaGroup};
 pub use headers::HeadersUnreadable;
+pub use oauth::OauthToken;
 pub use settler::KafkaSettler;
 pub use sink::{KafkaSink, SendFuture};
 pub use source::KafkaSource;

@@ -5,12 +5,13 @@ use crate::{
     flow::{Flow, Place},
     headers,
     limits::Limits,
+    oauth::Tokens,
     pending::{Ledger, Pending},
     reports::Reports,
 };
 use rdkafka::{
     ClientConfig,
-    producer::{BaseProducer, BaseRecord, Producer as _},
+    producer::{BaseProducer, BaseRecord, Producer as _, PurgeConfig},
 };
 use std::{
     fmt,
@@ -51,12 +52,13 @@ impl ProducerSlot {
     pub(crate) fn get(
         &self,
         config: impl FnOnce() -> Result<ClientConfig, Error>,
+        tokens: Option<&Tokens>,
     ) -> Result<Arc<Producer>, Error> {
         let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &*slot {
             Some(producer) if !producer.is_replaceable() => Ok(producer.clone()),
             _ => {
-                let producer = Arc::new(Producer::start(&config()?)?);
+                let producer = Arc::new(Producer::start(&config()?, tokens)?);
                 *slot = Some(producer.clone());
                 Ok(producer)
             }
@@ -65,9 +67,9 @@ impl ProducerSlot {
 }
 
 impl Producer {
-    fn start(config: &ClientConfig) -> Result<Self, Error> {
+    fn start(config: &ClientConfig, tokens: Option<&Tokens>) -> Result<Self, Error> {
         let servers = config.get("bootstrap.servers").unwrap_or_default().to_owned();
-        let client = |error| errors::from_client(error, &servers);
+        let client = |error| errors::of_config(error, &servers, config);
         let native = config.create_native_config().map_err(client)?;
         let limit = |name: &str, ours: usize| {
             let theirs = native.get(name).ok().and_then(|value| value.parse::<usize>().ok());
@@ -79,7 +81,7 @@ impl Producer {
         let messages = IN_FLIGHT.min(limit("queue.buffering.max.messages", usize::MAX) / 2);
         let kbytes = limit("queue.buffering.max.kbytes", usize::MAX / 2048);
         let max_message = native.get("message.max.bytes").unwrap_or_default();
-        let reports = Reports::new(max_message, Limits::new(config.clone()));
+        let reports = Reports::new(max_message, Limits::new(config.clone()), tokens.cloned());
         let producer: Arc<BaseProducer<Reports>> =
             Arc::new(config.create_with_context(reports).map_err(client)?);
         producer.context().introduce(&producer);
@@ -128,7 +130,7 @@ impl Producer {
             delivery_opaque: pending,
         };
         if let Err((error, record)) = self.client.send(record) {
-            reports.refuse(record.delivery_opaque, error);
+            reports.refuse(*record.delivery_opaque, error);
         }
     }
 
@@ -153,6 +155,9 @@ impl Drop for Producer {
 fn serve(producer: &BaseProducer<Reports>, abandoned: &AtomicBool) {
     while !abandoned.load(Ordering::Acquire) || producer.in_flight_count() > 0 {
         producer.poll(POLL);
+        if producer.context().give_up() {
+            producer.purge(PurgeConfig::default().queue().inflight());
+        }
     }
     let failed = producer.context().unheard();
     if failed > 0 {

@@ -1,39 +1,54 @@
 //! What the client says of the messages of a producer, and of the producer itself.
 
-use crate::{context, errors, limits::Limits, pending::Pending};
+use crate::{context, errors, limits::Limits, oauth::Tokens, pending::Pending, refusal::refusal};
 use rdkafka::{
     ClientContext, Message as _,
+    client::OAuthToken,
     config::RDKafkaLogLevel,
     error::KafkaError,
     message::DeliveryResult,
     producer::{BaseProducer, Producer as _, ProducerContext},
     types::RDKafkaErrorCode as Code,
 };
-use std::sync::{
-    Arc, Mutex, OnceLock, PoisonError, Weak,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    error::Error as StdError,
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
 };
 use throughline_core::{Error, ErrorKind, Receipt};
+
+/// How long a producer that has never reached a broker may be refused by one before what waits is told.
+const REFUSED: Duration = Duration::from_secs(5);
 
 /// Answers the sends of one producer.
 pub(crate) struct Reports {
     /// The client's own limit, for the error that names it.
     max_message: String,
     limits: Arc<Limits>,
+    tokens: Option<Tokens>,
     client: OnceLock<Weak<BaseProducer<Reports>>>,
     /// Why this producer takes nothing any more, told to everything that it still has.
     end: Mutex<Option<(Code, String)>>,
+    /// What keeps a producer that has confirmed nothing yet from its brokers, and since when.
+    refused: Mutex<Option<(Code, String, Instant)>>,
+    confirmed: AtomicBool,
     dead: AtomicBool,
     unheard: Arc<AtomicUsize>,
 }
 
 impl Reports {
-    pub(crate) fn new(max_message: String, limits: Arc<Limits>) -> Self {
+    pub(crate) fn new(max_message: String, limits: Arc<Limits>, tokens: Option<Tokens>) -> Self {
         Reports {
             max_message,
             limits,
+            tokens,
             client: OnceLock::new(),
             end: Mutex::default(),
+            refused: Mutex::default(),
+            confirmed: AtomicBool::new(false),
             dead: AtomicBool::new(false),
             unheard: Arc::default(),
         }
@@ -58,8 +73,34 @@ impl Reports {
         end.clone()
     }
 
+    /// Ends a producer that is refused from its start on, for what waits would wait two minutes to hear less. Says whether
+    /// it did so now.
+    pub(crate) fn give_up(&self) -> bool {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((code, reason, _)) = refused.as_ref().filter(|(.., since)| since.elapsed() >= REFUSED)
+        else {
+            return false;
+        };
+        *self.end.lock().unwrap_or_else(PoisonError::into_inner) = Some((*code, reason.clone()));
+        !self.dead.swap(true, Ordering::AcqRel)
+    }
+
+    /// The client says the same thing once in half a minute: it holds until something else comes.
+    fn note(&self, code: Code, reason: &str) {
+        if self.confirmed.load(Ordering::Relaxed) || code == Code::AllBrokersDown {
+            return;
+        }
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        match refusal(code, reason) {
+            Some(_) => {
+                refused.get_or_insert_with(|| (code, reason.to_owned(), Instant::now()));
+            }
+            None => *refused = None,
+        }
+    }
+
     /// A message that the client did not take.
-    pub(crate) fn refuse(&self, pending: Box<Pending>, error: KafkaError) {
+    pub(crate) fn refuse(&self, pending: Pending, error: KafkaError) {
         let error = match errors::code(&error) {
             Code::MessageSizeTooLarge => Error::new(
                 ErrorKind::TooLarge,
@@ -72,7 +113,7 @@ impl Reports {
             .with_source(error),
             _ => self.error(&pending.topic, error),
         };
-        self.fail(*pending, error);
+        self.fail(pending, error);
     }
 
     pub(crate) fn fail(&self, pending: Pending, error: Error) {
@@ -90,7 +131,10 @@ impl Reports {
             _ => None,
         };
         match ended {
-            Some((code, reason)) => errors::of_ended_producer(code, topic).with_source(reason),
+            Some((code, reason)) => match refusal(code, &reason) {
+                Some(refusal) => refusal.error(topic, reason),
+                None => errors::of_ended_producer(code, topic).with_source(reason),
+            },
             None => errors::from_client(error, topic),
         }
     }
@@ -102,6 +146,10 @@ impl ProducerContext for Reports {
     fn delivery(&self, result: &DeliveryResult<'_>, pending: Box<Pending>) {
         let error = match result {
             Ok(record) => {
+                if !self.confirmed.load(Ordering::Relaxed) {
+                    self.confirmed.store(true, Ordering::Relaxed);
+                    *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                }
                 pending.answer(Ok(Receipt::at(record.partition(), record.offset())));
                 return;
             }
@@ -125,15 +173,25 @@ impl ProducerContext for Reports {
 }
 
 impl ClientContext for Reports {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn StdError>> {
+        Tokens::generate(self.tokens.as_ref())
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
-        if error.rdkafka_error_code() == Some(Code::Fatal) {
+        match errors::code(&error) {
             // A producer does not come back from this: the next send makes a new one.
-            self.end();
+            Code::Fatal => drop(self.end()),
+            code => self.note(code, reason),
         }
         tracing::debug!(target: "librdkafka", %error, reason, "client error");
     }
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        if context::hung_up(facility, text) {
+            self.note(Code::BrokerTransportFailure, text);
+        }
         context::log(level, facility, text);
     }
 

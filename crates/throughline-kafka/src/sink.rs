@@ -73,7 +73,7 @@ impl Service<Message> for KafkaSink {
         }
         // One that died in the meantime would never have room, or refuse what it is given.
         if self.next.as_ref().is_none_or(|(producer, _)| producer.is_dead()) {
-            let producer = self.kafka.producer().get(|| self.kafka.producer_config())?;
+            let producer = self.kafka.producer().get(|| self.kafka.producer_config(), self.kafka.tokens())?;
             let place = Place::new(producer.flow.clone());
             self.next = Some((producer, place));
         }

@@ -168,7 +168,9 @@ impl KafkaSubscription {
         if let (Some(strategy), false) = (strategy, newer) {
             config.set("partition.assignment.strategy", strategy);
         }
-        config.create_native_config().map_err(|error| errors::from_client(error, self.kafka.servers()))?;
+        config
+            .create_native_config()
+            .map_err(|error| errors::of_config(error, self.kafka.servers(), &config))?;
         Ok(config)
     }
 

@@ -1,6 +1,12 @@
 //! What the client reports as an error: what ends the source, and what heals while it goes on.
 
-use crate::{asking::Ask, errors, poll::Poller};
+use crate::{
+    asking::Ask,
+    codec::Unreadable,
+    errors,
+    poll::Poller,
+    slots::{NONE, Slot},
+};
 use rdkafka::{consumer::Consumer, error::KafkaError, types::RDKafkaErrorCode as Code};
 use std::time::{Duration, Instant};
 use throughline_core::{ByteString, Error, ErrorKind, Event};
@@ -28,14 +34,30 @@ impl Poller {
             (Code::Fatal, Some((code, _))) => code,
             _ => code,
         };
-        let (kind, remedy) = errors::meaning(code);
         let reason = self.consumer.context().reason().filter(|(c, _)| *c == code).map(|(_, reason)| reason);
+        if let Some(batch) = reason.as_ref().and_then(|reason| Unreadable::parse(code, reason)) {
+            let error = batch.error(code, &self.place_of(batch));
+            return self.observer.observe(Event::Unreadable { error: &error });
+        }
+        let (kind, remedy) = errors::meaning(code);
         let typed = Error::new(kind, &*self.plan.group, remedy)
             .with_source(reason.unwrap_or_else(|| error.to_string()));
         if fatal || errors::ends_source(code) {
             self.fail(typed);
         } else if !std::mem::replace(&mut self.reconnecting, true) || kind != ErrorKind::Unreachable {
             self.observer.observe(Event::Reconnecting { error: &typed });
+        }
+    }
+
+    /// The partition that waits before this batch, if only one can be it; else the group.
+    fn place_of(&self, batch: Unreadable) -> String {
+        let position = |slot: &Slot| slot.next.max(slot.committed);
+        // One whose position is not known can be it, too.
+        let can = |slot: &&Slot| slot.assigned && [NONE, batch.offset].contains(&position(slot));
+        let mut waiting = self.slots.iter().filter(can);
+        match (waiting.next(), waiting.next()) {
+            (Some(slot), None) => format!("{}/{}", slot.partition.topic(), slot.partition.number),
+            _ => self.plan.group.clone(),
         }
     }
 

@@ -237,6 +237,29 @@ async fn every_codec_of_this_build_is_read() {
 }
 
 #[tokio::test]
+async fn batches_that_javas_client_has_compressed_are_read() {
+    let kafka = kafka();
+    // As Java's producer 4.4 wrote three records at once: its snappy, for one, has a framing of its own.
+    for (codec, batch) in [
+        ("gzip", &include_bytes!("batches/java-gzip.bin")[..]),
+        ("snappy", include_bytes!("batches/java-snappy.bin")),
+        ("lz4", include_bytes!("batches/java-lz4.bin")),
+        ("zstd", include_bytes!("batches/java-zstd.bin")),
+    ] {
+        let name = unique(codec);
+        // They are from 2023.
+        kafka.admin().create_topic_with(&name, 1, &[("retention.ms", "-1")]).await.unwrap();
+        raw::produce_batch(&std::env::var("THROUGHLINE_KAFKA").unwrap(), &name, batch);
+        let mut member = Member::join(&kafka.group(&name).topic(&name), 10).await;
+        for (n, delivery) in member.take(3).await.iter().enumerate() {
+            let text = format!("{n} by Java, by Java, by Java, by Java");
+            assert_eq!(delivery.message.payload().as_ref(), text.as_bytes(), "{codec}");
+            assert_eq!(delivery.message.key().unwrap().as_ref(), b"key");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_commit_says_so() {
     let kafka = kafka();
     let name = topic(&kafka, "says", 1).await;

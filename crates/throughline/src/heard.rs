@@ -21,6 +21,8 @@ pub(crate) struct Heard {
 struct Last {
     /// What keeps the adapter from its broker.
     outage: Option<String>,
+    /// What a partition cannot pass.
+    unreadable: Option<String>,
     missing: Vec<ByteString>,
     lag: HashMap<(ByteString, i32), i64>,
 }
@@ -29,6 +31,12 @@ impl Heard {
     /// The source is gone, and what it said with it.
     pub(crate) fn forget(&self) {
         *self.last() = Last::default();
+    }
+
+    /// What keeps the adapter from its broker, or a partition from going on.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let last = self.last();
+        last.outage.as_ref().or(last.unreadable.as_ref()).cloned()
     }
 
     /// What keeps the adapter from its broker; `None` if nothing does.
@@ -63,6 +71,13 @@ impl Observe for Control {
             }
             Event::Reconnected if heard.last().outage.take().is_some() => {
                 tracing::info!("the broker is back");
+            }
+            // One line for each: it is said at every try.
+            Event::Unreadable { error } => {
+                let text = error.to_string();
+                if heard.last().unreadable.replace(text.clone()) != Some(text) {
+                    tracing::error!(%error, "records cannot be read");
+                }
             }
             Event::Missing { topics } => {
                 if !topics.is_empty() {

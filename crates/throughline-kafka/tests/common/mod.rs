@@ -17,8 +17,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 use throughline_core::{
-    Capacity, Delivery, Demand, DemandControl, Error, Event, Message, Observe, Receipt, Settlement, Settler,
-    Source, Subscription,
+    Capacity, Delivery, Demand, DemandControl, Error, ErrorKind, Event, Message, Observe, Receipt,
+    Settlement, Settler, Source, Subscription,
 };
 use throughline_kafka::{Kafka, KafkaSettler, KafkaSink, KafkaSource, KafkaSubscription};
 use tower_service::Service;
@@ -83,6 +83,7 @@ pub(crate) struct Seen {
     pub(crate) lost: AtomicU32,
     pub(crate) unreadable: AtomicU32,
     pub(crate) assigned: Mutex<Vec<i32>>,
+    pub(crate) unreadable_batches: Mutex<Vec<(ErrorKind, String)>>,
     pub(crate) lags: Mutex<Vec<(i32, i64)>>,
     /// Each as (partition, from, to).
     pub(crate) skipped: Mutex<Vec<(i32, i64, i64)>>,
@@ -121,6 +122,9 @@ impl Observe for Seen {
             Event::Lag { partition, messages, .. } => self.lags.lock().unwrap().push((partition, messages)),
             Event::HeadersUnreadable { .. } => {
                 self.unreadable.fetch_add(1, Ordering::SeqCst);
+            }
+            Event::Unreadable { error } => {
+                self.unreadable_batches.lock().unwrap().push((error.kind(), error.to_string()));
             }
             Event::Rebalanced { assigned, revoked } => {
                 let mut mine = self.assigned.lock().unwrap();

@@ -1,16 +1,29 @@
-//! One record sent by hand, because no client in safe Rust lets a header name be anything but text.
+//! One record sent by hand, because no client in safe Rust lets a header name be anything but text, or a codec be none.
 
 use std::{
     io::{Read, Write},
     net::TcpStream,
 };
 
-/// Sends one record to partition 0 by Kafka's own protocol (Produce version 3, record batch version 2).
+/// Sends one record to partition 0 by Kafka's own protocol (Produce version 7, record batch version 2).
 pub(crate) fn produce(server: &str, topic: &str, header_name: &[u8], payload: &[u8]) {
-    let batch = batch(header_name, payload);
+    send(server, topic, batch(0, header_name, payload));
+}
+
+/// Sends a batch that says to be compressed with this codec, and is not.
+pub(crate) fn produce_coded(server: &str, topic: &str, codec: i16) {
+    send(server, topic, batch(codec, b"name", b"no reader knows this"));
+}
+
+/// Sends a batch as another client made it.
+pub(crate) fn produce_batch(server: &str, topic: &str, batch: &[u8]) {
+    send(server, topic, batch.to_vec());
+}
+
+fn send(server: &str, topic: &str, batch: Vec<u8>) {
     let mut body = Vec::new();
     body.extend(0_i16.to_be_bytes()); // api key: Produce
-    body.extend(3_i16.to_be_bytes()); // its version
+    body.extend(7_i16.to_be_bytes()); // its version
     body.extend(1_i32.to_be_bytes()); // correlation
     string(&mut body, "raw"); // client id
     body.extend((-1_i16).to_be_bytes()); // no transaction
@@ -39,7 +52,7 @@ fn string(to: &mut Vec<u8>, text: &str) {
     to.extend(text.as_bytes());
 }
 
-fn batch(header_name: &[u8], payload: &[u8]) -> Vec<u8> {
+fn batch(attributes: i16, header_name: &[u8], payload: &[u8]) -> Vec<u8> {
     let mut record = vec![0]; // attributes
     varint(&mut record, 0); // time delta
     varint(&mut record, 0); // offset delta
@@ -52,7 +65,7 @@ fn batch(header_name: &[u8], payload: &[u8]) -> Vec<u8> {
     varint(&mut record, 1);
     record.push(b'v');
     let mut after_crc = Vec::new();
-    after_crc.extend(0_i16.to_be_bytes()); // attributes
+    after_crc.extend(attributes.to_be_bytes());
     after_crc.extend(0_i32.to_be_bytes()); // last offset delta
     after_crc.extend(1_700_000_000_000_i64.to_be_bytes()); // first time
     after_crc.extend(1_700_000_000_000_i64.to_be_bytes()); // last time

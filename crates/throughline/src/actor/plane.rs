@@ -128,7 +128,7 @@ impl Replica {
             reconnecting: outage.is_some(),
             missing: control.heard.missing(),
             lag: control.heard.lag(),
-            error: outage.or(report.error),
+            error: control.heard.trouble().or(report.error),
             ..report
         }
     }

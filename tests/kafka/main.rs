@@ -17,6 +17,7 @@ mod a_wrong_clock_harms_nothing;
 mod commits_have_spans_on_request;
 mod keys_keep_their_order_over_members;
 mod members_that_join_lose_nothing;
+mod odd_times_harm_nothing;
 mod partitions_that_move;
 
 use throughline_tests::kafka::Cluster;

@@ -9,13 +9,13 @@ use std::time::Duration;
 use throughline::{BoxError, DeadLetter, Json, Message, Redelay, State, Worker, dead_letter, handler_with};
 use throughline_test::{Demands, Entry, Ev, Expect};
 
-const MESSAGES: u64 = 1_000;
-const UNDECODABLE: u64 = 123;
-const FAILING: u64 = 456;
+const MESSAGES: u64 = 10_000;
+const UNDECODABLE: u64 = 1_234;
+const FAILING: u64 = 5_678;
 
-/// One message of a thousand cannot be decoded and one always fails: 998 are done, two are in the dead letters with
+/// One message of ten thousand cannot be decoded and one always fails: 9,998 are done, two are in the dead letters with
 /// where they came from, why, after how many deliveries, and the context that they were first published with.
-pub async fn two_bad_messages_among_a_thousand_are_set_aside<B: Site>(broker: &B) {
+pub async fn two_bad_messages_among_ten_thousand_are_set_aside<B: Site>(broker: &B) {
     let run = Run::begin(broker, "G8", Demands::new().ids(MESSAGES).parked(2).duplicates(0));
     let mut stage = Stage::new(broker);
     let (topic, letters) = (stage.topic(4).await, stage.topic(1).await);

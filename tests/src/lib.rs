@@ -23,7 +23,7 @@ mod steps;
 mod wait;
 
 pub use inbox::{Inbox, Told};
-pub use rows::Run;
+pub use rows::{Run, tier};
 pub use site::Site;
 pub use stage::Stage;
 pub use wait::{LONG, eventually, until, within};
@@ -77,7 +77,7 @@ all! {
     a_permanent_failure_stops_nobody:
         failing_messages_of_their_own_keys_stop_no_good_one
         failing_messages_without_an_order_stop_no_good_one;
-    a_poison_message_is_parked: two_bad_messages_among_a_thousand_are_set_aside;
+    a_poison_message_is_parked: two_bad_messages_among_ten_thousand_are_set_aside;
     a_refused_dead_letter_holds_the_message: nothing_is_acknowledged_before_the_dead_letter_is_accepted;
     a_spawned_task_keeps_the_trace:
         a_send_from_another_task_or_thread_stays_in_the_trace

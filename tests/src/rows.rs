@@ -30,9 +30,8 @@ impl Run {
             Some(root) => Path::new(root).join(name),
             None => scratch().join(name),
         };
-        let tier = std::env::var("THROUGHLINE_TIER").ok().and_then(|tier| tier.parse().ok()).unwrap_or(1);
-        let meta =
-            Meta { guarantee: guarantee.to_owned(), broker: B::NAME.to_owned(), tier, started: 0, demands };
+        let (guarantee, broker) = (guarantee.to_owned(), B::NAME.to_owned());
+        let meta = Meta { guarantee, broker, tier: tier(), started: 0, demands };
         let ledger = Ledger::begin(&folder, &meta).unwrap();
         Run { ledger, folder: Arc::new(Folder { path: folder, keep: root.is_some() }) }
     }
@@ -58,6 +57,11 @@ impl Run {
         assert!(row.ok, "{row}");
         row
     }
+}
+
+/// Which numbers a run is to have: 2 is for the larger ones, which `cargo xtask test --soak` asks for.
+pub fn tier() -> u8 {
+    std::env::var("THROUGHLINE_TIER").ok().and_then(|tier| tier.parse().ok()).unwrap_or(1)
 }
 
 impl Drop for Folder {

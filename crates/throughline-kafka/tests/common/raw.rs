@@ -1,18 +1,27 @@
-//! One record sent by hand, because no client in safe Rust lets a header name be anything but text, or a codec be none.
+//! One record sent by hand, because no client in safe Rust lets a header name be anything but text, a codec be none, or a
+//! time be 0.
 
 use std::{
     io::{Read, Write},
     net::TcpStream,
 };
 
+/// Some time in 2023, in milliseconds.
+const TIME: i64 = 1_700_000_000_000;
+
 /// Sends one record to partition 0 by Kafka's own protocol (Produce version 7, record batch version 2).
 pub(crate) fn produce(server: &str, topic: &str, header_name: &[u8], payload: &[u8]) {
-    send(server, topic, batch(0, header_name, payload));
+    produce_at(server, topic, header_name, payload, TIME);
+}
+
+/// The same with this time, in milliseconds since 1970.
+pub(crate) fn produce_at(server: &str, topic: &str, header_name: &[u8], payload: &[u8], time: i64) {
+    send(server, topic, batch(0, header_name, payload, time));
 }
 
 /// Sends a batch that says to be compressed with this codec, and is not.
 pub(crate) fn produce_coded(server: &str, topic: &str, codec: i16) {
-    send(server, topic, batch(codec, b"name", b"no reader knows this"));
+    send(server, topic, batch(codec, b"name", b"no reader knows this", TIME));
 }
 
 /// Sends a batch as another client made it.
@@ -52,7 +61,7 @@ fn string(to: &mut Vec<u8>, text: &str) {
     to.extend(text.as_bytes());
 }
 
-fn batch(attributes: i16, header_name: &[u8], payload: &[u8]) -> Vec<u8> {
+fn batch(attributes: i16, header_name: &[u8], payload: &[u8], time: i64) -> Vec<u8> {
     let mut record = vec![0]; // attributes
     varint(&mut record, 0); // time delta
     varint(&mut record, 0); // offset delta
@@ -67,8 +76,8 @@ fn batch(attributes: i16, header_name: &[u8], payload: &[u8]) -> Vec<u8> {
     let mut after_crc = Vec::new();
     after_crc.extend(attributes.to_be_bytes());
     after_crc.extend(0_i32.to_be_bytes()); // last offset delta
-    after_crc.extend(1_700_000_000_000_i64.to_be_bytes()); // first time
-    after_crc.extend(1_700_000_000_000_i64.to_be_bytes()); // last time
+    after_crc.extend(time.to_be_bytes()); // first time
+    after_crc.extend(time.to_be_bytes()); // last time
     after_crc.extend((-1_i64).to_be_bytes()); // producer id
     after_crc.extend((-1_i16).to_be_bytes()); // its epoch
     after_crc.extend((-1_i32).to_be_bytes()); // sequence

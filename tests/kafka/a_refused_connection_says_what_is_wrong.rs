@@ -16,8 +16,8 @@ use throughline::{
 };
 use throughline_tests::{until, within};
 
-/// The ten seconds that a start may take, and what a busy machine adds.
-const AT_START: Duration = Duration::from_secs(13);
+/// The ten seconds that a start may take (five do, where nothing else runs), and what a busy machine adds.
+const AT_START: Duration = Duration::from_secs(20);
 
 async fn subscribe(kafka: &Kafka) -> Result<(), Error> {
     let (control, demand) = Demand::new(Capacity { messages: 1, bytes: 1 << 20 });

@@ -13,7 +13,7 @@ use crate::{
 use rdkafka::{
     TopicPartitionList,
     consumer::{BaseConsumer, CommitMode, Consumer},
-    error::KafkaError,
+    error::{KafkaError, KafkaResult},
     types::RDKafkaErrorCode as Code,
 };
 use std::sync::{
@@ -56,8 +56,7 @@ fn run(consumer: &BaseConsumer<Context>, asked: &Receiver<Ask>) {
     let code = |error: KafkaError| errors::code(&error);
     for ask in asked {
         let answer = match ask {
-            // An error of one partition is the error of the request: all of it is asked for again.
-            Ask::Commit(list) => Answer::Commit(consumer.commit(&list, CommitMode::Sync).map_err(code)),
+            Ask::Commit(list) => Answer::Commit(commit(consumer, &list).map_err(code)),
             Ask::Positions(wanted, start) => {
                 Answer::Positions(positions::find(consumer, start, wanted).map_err(code))
             }
@@ -65,4 +64,20 @@ fn run(consumer: &BaseConsumer<Context>, asked: &Receiver<Ask>) {
         };
         consumer.context().answer(answer);
     }
+}
+
+/// An error of one partition is the error of the request, and all of it is asked for again; but a topic that was
+/// deleted has no position to keep, and must not hold up the others.
+fn commit(consumer: &BaseConsumer<Context>, list: &TopicPartitionList) -> KafkaResult<()> {
+    let Err(error) = consumer.commit(list, CommitMode::Sync) else { return Ok(()) };
+    if errors::meaning(errors::code(&error)).0 != ErrorKind::NotFound {
+        return Err(error);
+    }
+    let alone = list.elements().into_iter().filter(|_| list.count() > 1);
+    for element in alone {
+        let mut one = TopicPartitionList::new();
+        one.add_partition_offset(element.topic(), element.partition(), element.offset())?;
+        commit(consumer, &one)?;
+    }
+    Ok(())
 }

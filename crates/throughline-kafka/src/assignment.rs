@@ -8,6 +8,7 @@ use crate::{
     asking::Answer,
     context::{self, Change},
     errors,
+    hooks::Hooks,
     placing::{Looking, Search},
     poll::Poller,
     slots::NONE,
@@ -103,7 +104,12 @@ impl Poller {
         self.wait(end, |poller| poller.outstanding.is_none());
         let open = |poller: &Self| cut.iter().any(|(at, offset, _)| poller.slots[*at].committed < *offset);
         // A rebalance refuses commits for a moment, so one refusal is not the last word.
-        while !lost && open(self) && self.outstanding.is_none() && Instant::now() < end {
+        while !lost
+            && !self.commits_refused
+            && open(self)
+            && self.outstanding.is_none()
+            && Instant::now() < end
+        {
             let rest =
                 cut.iter().filter(|(at, offset, _)| self.slots[*at].committed < *offset).copied().collect();
             self.commit(rest);
@@ -166,6 +172,12 @@ impl Poller {
             (assigned.iter().map(name).collect(), revoked.iter().map(name).collect());
         if !assigned.is_empty() || !revoked.is_empty() {
             self.observer.observe(Event::Rebalanced { assigned: &assigned, revoked: &revoked });
+            for (hook, changed) in
+                [(&self.plan.hooks.assigned, &assigned), (&self.plan.hooks.revoked, &revoked)]
+            {
+                let named: Vec<_> = changed.iter().map(|(topic, number)| (&*topic.name, *number)).collect();
+                Hooks::call(hook.as_ref(), &named);
+            }
         }
     }
 

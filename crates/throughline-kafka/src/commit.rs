@@ -75,6 +75,13 @@ impl Poller {
     pub(crate) fn on_committed(&mut self, result: Result<(), Code>) {
         let Some(outstanding) = self.outstanding.take() else { return };
         let duration = outstanding.since.elapsed();
+        if let Err(code) = result
+            && errors::ends_source(code)
+        {
+            // The client's heartbeats do not tell a static member that another took its place: only this does.
+            self.commits_refused = true;
+            self.fail(errors::from_client(KafkaError::ConsumerCommit(code), &self.plan.group));
+        }
         for part in outstanding.parts {
             let slot = &mut self.slots[part.slot];
             let partition = slot.partition.clone();

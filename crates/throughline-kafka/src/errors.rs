@@ -107,9 +107,14 @@ pub(crate) fn meaning(code: Code) -> (ErrorKind, &'static str) {
         Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => {
             (K::TooLarge, "raise `message.max.bytes` here and `max.message.bytes` of the topic, or send less")
         }
-        Code::FencedInstanceId | Code::UnreleasedInstanceId => {
-            (K::Fenced, "another member holds this `group.instance.id`; give each member its own")
+        Code::FencedInstanceId => {
+            (K::Fenced, "another member took this `group.instance.id`; give each member its own")
         }
+        // Not fenced: after a crash it is our own session that has not ended yet.
+        Code::UnreleasedInstanceId => (
+            K::Broker,
+            "a member with this `group.instance.id` is in the group until its session ends; give each member its own",
+        ),
         Code::ProducerFenced | Code::InvalidProducerEpoch | Code::Fenced => {
             (K::Fenced, "another producer took over this identity")
         }

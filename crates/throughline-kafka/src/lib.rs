@@ -62,6 +62,7 @@ mod errors;
 mod exchange;
 mod flow;
 mod headers;
+mod hooks;
 mod limits;
 mod oauth;
 mod offsets;

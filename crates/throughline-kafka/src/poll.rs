@@ -16,6 +16,7 @@ use crate::{
     placing::Search,
     slots::{Held, Slot},
     subscription::Plan,
+    trouble::LOOK_FOR_TOPICS,
 };
 use rdkafka::{
     Message as _,
@@ -77,6 +78,8 @@ pub(crate) struct Poller {
     pub(crate) look_for_topics: Option<Instant>,
     pub(crate) reconnecting: bool,
     pub(crate) failed: bool,
+    /// The broker takes no commit of ours any more.
+    pub(crate) commits_refused: bool,
 }
 
 /// The thread's life.
@@ -127,9 +130,10 @@ pub(crate) fn run(
         search: None,
         refused: false,
         missing: Vec::new(),
-        look_for_topics: None,
+        look_for_topics: Some(Instant::now() + LOOK_FOR_TOPICS),
         reconnecting: false,
         failed: false,
+        commits_refused: false,
     };
     poller.run();
 }

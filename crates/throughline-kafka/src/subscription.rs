@@ -1,8 +1,11 @@
 //! What to consume, and how to share it within the group.
 
-use crate::{Kafka, KafkaSource, errors};
+use crate::{Kafka, KafkaSource, errors, hooks::Hooks};
 use rdkafka::ClientConfig;
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 use throughline_core::{Capacity, Demand, Error, ErrorKind, Observer, Redelivery, Subscription};
 
 /// Bytes that a worker may hold of a subscription, in all its partitions.
@@ -73,6 +76,7 @@ pub struct KafkaSubscription {
     start: Option<Start>,
     static_member: Option<String>,
     assignment: Option<Assignment>,
+    hooks: Hooks,
     commit_interval: Duration,
     revoke_timeout: Duration,
     connect_timeout: Duration,
@@ -87,6 +91,7 @@ impl KafkaSubscription {
             start: None,
             static_member: None,
             assignment: None,
+            hooks: Hooks::default(),
             commit_interval: Duration::from_secs(1),
             revoke_timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(10),
@@ -102,6 +107,11 @@ impl KafkaSubscription {
 
     /// Joins as a static member (`group.instance.id`): a restart within the session time-out causes no rebalance. The
     /// identity must be unique in the group, so such a subscription cannot have replicas.
+    ///
+    /// Of two live members with one identity, the older is fenced under the classic protocol: its worker gives up with
+    /// a [`Fenced`](ErrorKind::Fenced) error at its next commit, since both would take it from each other for ever. Under the newer one
+    /// (`group.protocol=consumer`) the younger is refused and tries again with backoff, as it must after a crash, until
+    /// the session of the other is over or its restarts are used up.
     #[must_use]
     pub fn static_member(mut self, id: impl Into<String>) -> Self {
         self.static_member = Some(id.into());
@@ -109,10 +119,35 @@ impl KafkaSubscription {
     }
 
     /// How the group's members share partitions; default [`Assignment::Cooperative`]. A live group cannot be changed
-    /// from one to the other by a rolling restart: stop all its members first.
+    /// from one to the other by a rolling restart: stop all its members first, or stay with what they use. A member that
+    /// does not fit ends with a [`Config`](ErrorKind::Config) error that names both, and is not started again.
+    ///
+    /// With the newer protocol (`.set("group.protocol", "consumer")`, brokers from 4.0 on) the broker assigns and this
+    /// is not used; `session.timeout.ms` and `heartbeat.interval.ms` are the broker's too, and librdkafka refuses them.
     #[must_use]
     pub fn assignment(mut self, assignment: Assignment) -> Self {
         self.assignment = Some(assignment);
+        self
+    }
+
+    /// Called with the partitions, as topic and number, that were given to this member: after it took them, and before
+    /// the first of their messages is handed out.
+    ///
+    /// It runs on the thread that polls the client and must return at once: while it runs nothing is received, and the
+    /// whole group may be waiting. It must not wait for a message of this subscription. A panic in it is logged.
+    #[must_use]
+    pub fn on_assigned(mut self, hook: impl Fn(&[(&str, i32)]) + Send + Sync + 'static) -> Self {
+        self.hooks.assigned = Some(Arc::new(hook));
+        self
+    }
+
+    /// Called with the partitions that are given up or were taken away: their messages are done or lost their lease,
+    /// what is done is committed, and the next owner has not begun. Also at the end of the source.
+    ///
+    /// It runs where [`on_assigned`](Self::on_assigned) does, and the same holds for it.
+    #[must_use]
+    pub fn on_revoked(mut self, hook: impl Fn(&[(&str, i32)]) + Send + Sync + 'static) -> Self {
+        self.hooks.revoked = Some(Arc::new(hook));
         self
     }
 
@@ -186,6 +221,7 @@ impl KafkaSubscription {
             kafka: self.kafka.clone(),
             group: self.group.clone(),
             topics: self.topics.clone(),
+            hooks: self.hooks.clone(),
             commit_interval: self.commit_interval,
             revoke_timeout: self.revoke_timeout,
             connect_timeout: self.connect_timeout,
@@ -199,6 +235,7 @@ pub(crate) struct Plan {
     pub(crate) kafka: Kafka,
     pub(crate) group: String,
     pub(crate) topics: Vec<String>,
+    pub(crate) hooks: Hooks,
     pub(crate) commit_interval: Duration,
     pub(crate) revoke_timeout: Duration,
     pub(crate) connect_timeout: Duration,

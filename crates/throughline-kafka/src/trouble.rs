@@ -11,8 +11,13 @@ use rdkafka::{consumer::Consumer, error::KafkaError, types::RDKafkaErrorCode as 
 use std::time::{Duration, Instant};
 use throughline_core::{ByteString, Error, ErrorKind, Event};
 
-/// How often it is looked whether a missing topic is there.
-const LOOK_FOR_TOPICS: Duration = Duration::from_secs(5);
+/// How long the broker may take to describe a group.
+const GROUP_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How often it is looked whether a missing topic is there, and whether one is missing. The client itself goes on in
+/// silence when a topic is deleted under it.
+const LOOK_FOR_MISSING: Duration = Duration::from_secs(5);
+pub(crate) const LOOK_FOR_TOPICS: Duration = Duration::from_secs(15);
 
 impl Poller {
     pub(crate) fn on_error(&mut self, error: KafkaError) {
@@ -40,6 +45,10 @@ impl Poller {
             return self.observer.observe(Event::Unreadable { error: &error });
         }
         let (kind, remedy) = errors::meaning(code);
+        let remedy = match code {
+            Code::InconsistentGroupProtocol => self.protocols().unwrap_or_else(|| remedy.to_owned()),
+            _ => remedy.to_owned(),
+        };
         let typed = Error::new(kind, &*self.plan.group, remedy)
             .with_source(reason.unwrap_or_else(|| error.to_string()));
         if fatal || errors::ends_source(code) {
@@ -61,6 +70,17 @@ impl Poller {
         }
     }
 
+    /// How the group's members share partitions, and how this one would. Waits for the broker: the source ends.
+    fn protocols(&self) -> Option<String> {
+        let groups = self.consumer.fetch_group_list(Some(&self.plan.group), GROUP_PATIENCE).ok()?;
+        let theirs =
+            groups.groups().iter().map(|group| group.protocol()).find(|theirs| !theirs.is_empty())?;
+        let ours = self.plan.config.get("partition.assignment.strategy")?;
+        Some(format!(
+            "the group's members share by `{theirs}` and this one by `{ours}`: stop them all first, or choose theirs with `.assignment(..)`"
+        ))
+    }
+
     /// A record came, or the client says that it reaches the group again.
     pub(crate) fn reconnected(&mut self) {
         if std::mem::take(&mut self.reconnecting) {
@@ -78,16 +98,15 @@ impl Poller {
         }
     }
 
-    /// Tells which topics are missing, and goes on asking until none is.
+    /// Tells which topics are missing, and asks again in a while.
     pub(crate) fn on_missing(&mut self, topics: Option<Vec<ByteString>>) {
         let known = topics.is_some();
         if let Some(topics) = topics.filter(|topics| *topics != self.missing) {
             self.observer.observe(Event::Missing { topics: &topics });
             self.missing = topics;
         }
-        if !known || !self.missing.is_empty() {
-            self.look_for_topics = Some(Instant::now() + LOOK_FOR_TOPICS);
-        }
+        let wait = if known && self.missing.is_empty() { LOOK_FOR_TOPICS } else { LOOK_FOR_MISSING };
+        self.look_for_topics = Some(Instant::now() + wait);
     }
 
     /// Ends the source; the membership is kept until it is closed.

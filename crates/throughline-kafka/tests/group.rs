@@ -372,6 +372,8 @@ async fn another_assignment_than_the_groups_ends_with_a_word_on_both() {
     let mut second = Member::join(&group.assignment(Assignment::Cooperative), 10).await;
     let error = tokio::time::timeout(LONG, second.source.receive()).await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
-    assert!(error.to_string().contains("assignment"), "{error}");
+    for part in ["assignment", "`range`", "`cooperative-sticky`"] {
+        assert!(error.to_string().contains(part), "{error}");
+    }
     first.close().await.unwrap();
 }

@@ -107,8 +107,9 @@ impl WorkerActor {
             self.restarts = 0;
         }
         self.report.send_modify(|report| report.error = Some(error.to_string()));
-        // Nobody but a person can change a setting: no use in trying it again.
-        let hopeless = error.downcast_ref::<Error>().is_some_and(|error| error.kind() == ErrorKind::Config);
+        // Nobody but a person can change a setting; and who takes back an identity is fenced again by who took it.
+        let hopeless = |error: &Error| matches!(error.kind(), ErrorKind::Config | ErrorKind::Fenced);
+        let hopeless = error.downcast_ref::<Error>().is_some_and(hopeless);
         if hopeless || self.restarts >= self.restart.at_most {
             tracing::error!(worker = %self.name, restarts = self.restarts, %error, "the worker gave up");
             return self.end(WorkerState::Failed, None, context);

@@ -17,6 +17,7 @@
 
 mod answers;
 mod batch;
+mod beside;
 mod boxed;
 mod delivery;
 mod demand;
@@ -35,6 +36,7 @@ mod source;
 
 pub use answers::{Answers, IntoAnswers, WrongAnswers};
 pub use batch::Batch;
+pub use beside::ContextBeside;
 pub use boxed::{BoxSettler, BoxSource, BoxSubscription};
 pub use bytestring::ByteString;
 pub use delivery::Delivery;

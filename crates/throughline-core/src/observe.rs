@@ -1,6 +1,7 @@
 //! What an adapter says of its own doings.
 
 use crate::{ByteString, Destination, Error, Settlement};
+use bytes::Bytes;
 use std::{fmt, sync::Arc, time::Duration};
 
 /// Listens to an adapter. Called from its threads, once a batch rather than once a message: it must return at once.
@@ -118,6 +119,9 @@ pub struct Settled<'a> {
     pub result: Result<(), &'a Error>,
     /// How long the broker took.
     pub duration: Duration,
+    /// The `traceparent`s that the messages came with, where the adapter keeps them: what a span over the answer links
+    /// to.
+    pub contexts: &'a [Bytes],
 }
 
 impl<'a> Settled<'a> {
@@ -129,7 +133,14 @@ impl<'a> Settled<'a> {
         result: Result<(), &'a Error>,
         duration: Duration,
     ) -> Self {
-        Settled { destination, count, how, result, duration }
+        Settled { destination, count, how, result, duration, contexts: &[] }
+    }
+
+    /// With the `traceparent`s that the messages came with.
+    #[must_use]
+    pub fn contexts(mut self, contexts: &'a [Bytes]) -> Self {
+        self.contexts = contexts;
+        self
     }
 }
 

@@ -1,6 +1,6 @@
 //! Where a trace context is read from and written to.
 
-use crate::{Batch, Delivery, Extensions, Headers, Message, Origin};
+use crate::{Batch, ContextBeside, Delivery, Extensions, Headers, Message, Origin};
 use bytes::Bytes;
 use bytestring::ByteString;
 use std::{
@@ -72,6 +72,11 @@ pub trait Inbound {
     /// Where its propagation fields are.
     fn fields(&self) -> &dyn Extract;
 
+    /// A context that came elsewhere than in the fields; it counts where they have none.
+    fn beside(&self) -> Option<&ContextBeside> {
+        None
+    }
+
     /// Where it came from; without it, the span's name and attributes say nothing of the destination.
     fn origin(&self) -> Option<&Origin> {
         None
@@ -136,6 +141,10 @@ impl Inbound for Message {
         self.headers()
     }
 
+    fn beside(&self) -> Option<&ContextBeside> {
+        self.extensions().get()
+    }
+
     fn origin(&self) -> Option<&Origin> {
         Message::origin(self)
     }
@@ -170,6 +179,10 @@ impl Inbound for Batch {
 impl<Z> Inbound for Delivery<Z> {
     fn fields(&self) -> &dyn Extract {
         self.message.headers()
+    }
+
+    fn beside(&self) -> Option<&ContextBeside> {
+        Inbound::beside(&self.message)
     }
 
     fn origin(&self) -> Option<&Origin> {

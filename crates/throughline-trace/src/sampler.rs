@@ -1,5 +1,6 @@
 //! A sampler for traces that are linked rather than nested.
 
+use crate::semconv;
 use opentelemetry::{
     Context, KeyValue,
     trace::{Link, SpanKind, TraceContextExt, TraceId, TraceState},
@@ -47,8 +48,8 @@ impl ShouldSample for FollowLinks {
         links: &[Link],
     ) -> SamplingResult {
         let has_parent = parent.is_some_and(|parent| parent.span().span_context().is_valid());
-        let mut valid =
-            links.iter().map(|link| &link.span_context).filter(|context| context.is_valid()).peekable();
+        let decides = |link: &&Link| link.span_context.is_valid() && !is_undecided(link);
+        let mut valid = links.iter().filter(decides).map(|link| &link.span_context).peekable();
         if has_parent || valid.peek().is_none() {
             return self.0.should_sample(parent, trace_id, name, kind, attributes, links);
         }
@@ -59,6 +60,11 @@ impl ShouldSample for FollowLinks {
             trace_state: TraceState::NONE,
         }
     }
+}
+
+/// What an infrastructure added by itself says nothing of what a producer of ours wants.
+fn is_undecided(link: &Link) -> bool {
+    link.attributes.iter().any(|kv| kv.key.as_str() == semconv::CONTEXT_UNDECIDED)
 }
 
 #[cfg(test)]
@@ -88,6 +94,12 @@ mod tests {
         assert!(!sampled(Sampler::AlwaysOff, &none, &[]));
         let invalid = Link::with_context(SpanContext::NONE);
         assert!(sampled(Sampler::AlwaysOn, &none, std::slice::from_ref(&invalid)));
+        for flag in [true, false] {
+            let mut undecided = link(flag);
+            undecided.attributes = vec![KeyValue::new(semconv::CONTEXT_UNDECIDED, true)];
+            assert!(sampled(Sampler::AlwaysOn, &none, std::slice::from_ref(&undecided)));
+            assert!(!sampled(Sampler::AlwaysOff, &none, &[undecided]));
+        }
         let parent = Context::new().with_remote_span_context(link(true).span_context);
         let based = Sampler::ParentBased(Box::new(Sampler::AlwaysOff));
         assert!(sampled(based, &parent, &[link(false)]), "below a parent the parent decides");

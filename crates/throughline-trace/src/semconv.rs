@@ -92,6 +92,10 @@ pub const CLOCK_SKEWED: &str = "throughline.clock.skewed";
 pub const CONTEXT_INVALID: &str = "throughline.context.invalid";
 /// How many messages of a batch have a context that the span has no link to, because of the limit on links.
 pub const LINKS_DROPPED: &str = "throughline.links.dropped";
+/// Where a context came from that was not in the headers (`sns`, `eventbridge`, `xray`), on the link to it.
+pub const CONTEXT_PLACE: &str = "throughline.context.place";
+/// Only if true: nobody of ours wrote the context, so that its sampling decides nothing; on the link to it.
+pub const CONTEXT_UNDECIDED: &str = "throughline.context.undecided";
 /// The number of a try, from 2.
 pub const ATTEMPT: &str = "throughline.attempt";
 /// What a try failed with that did not surface, because another one followed.
@@ -103,4 +107,5 @@ pub const OFFSET: &str = "throughline.offset";
 
 /// Values of `messaging.system` that have names of their own.
 pub(crate) const KAFKA: &str = "kafka";
+pub(crate) const SQS: &str = "aws_sqs";
 pub(crate) const PUBSUB: &str = "gcp_pubsub";

@@ -1,6 +1,7 @@
 //! `TracingLayer`: every request that comes in is processed inside a span that belongs to its producer's trace.
 
 mod batch;
+mod place;
 mod prepared;
 
 use crate::{
@@ -233,12 +234,15 @@ impl<S, C> Tracing<S, C> {
     #[inline]
     fn open<R: Inbound>(&mut self, request: &R) -> Option<Opened> {
         let settings = &*self.settings;
-        let found = settings.propagation.extract(request.fields());
+        let (found, place) = settings.extract(request);
         let Some(spans) = &settings.spans else {
             let came = found.context.is_some() || found.baggage.is_some();
             return came.then(|| pass_through(found));
         };
-        if settings.follow_links && found.context.as_ref().is_some_and(|context| !context.is_sampled()) {
+        if settings.follow_links
+            && place.decides()
+            && found.context.as_ref().is_some_and(|context| !context.is_sampled())
+        {
             return Some(pass_through(found));
         }
         let origin = request.origin();
@@ -249,11 +253,15 @@ impl<S, C> Tracing<S, C> {
         }
         let mut links = Vec::with_capacity(usize::from(incoming.is_some()));
         if let Some(incoming) = &incoming {
-            links.push(Link::with_context(incoming.clone()));
+            links.push(Link::new(incoming.clone(), place.attributes().collect(), 0));
         }
         let base = parent;
         let parent = match &incoming {
-            Some(remote) if settings.relation == Relation::ParentAndLink && !settings.is_old(origin) => {
+            Some(remote)
+                if settings.relation == Relation::ParentAndLink
+                    && place.decides()
+                    && !settings.is_old(origin) =>
+            {
                 link_ambient(remote, &mut links);
                 base.with_remote_span_context(remote.clone())
             }

@@ -4,6 +4,7 @@
 
 mod common;
 
+use bytes::Bytes;
 use common::{Recorder, attribute, message, origin, run};
 use opentelemetry::{Context, metrics::MeterProvider};
 use opentelemetry_sdk::{
@@ -293,23 +294,29 @@ fn kept(commit_spans: bool) -> (Telemetry, InMemorySpanExporter, InMemoryMetricE
 #[test]
 fn settlements_are_measured_and_failed_ones_always_have_a_span() {
     for (commit_spans, names) in [
-        (false, ["commit orders", "ack queue"].as_slice()),
-        (true, ["commit orders", "commit orders", "ack queue"].as_slice()),
+        (false, ["commit orders", "delete queue"].as_slice()),
+        (true, ["commit orders", "commit orders", "delete queue"].as_slice()),
     ] {
         let (telemetry, exporter, metrics) = kept(commit_spans);
         let observer = telemetry.observer().unwrap();
-        let (log, queue) = ("kafka", "some_queue");
+        let (log, queue) = ("kafka", "aws_sqs");
+        let came = ["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "none"].map(Bytes::from);
         let error = Error::new(ErrorKind::Broker, "orders/0", "wait");
         for (system, name, result) in
             [(log, "orders", Ok(())), (log, "orders", Err(&error)), (queue, "queue", Ok(()))]
         {
             let of = Arc::new(Destination::new(system, name));
             let took = Duration::from_millis(30);
-            observer.observe(Event::Settled(Settled::new(&of, 12, Settlement::Ack, result, took)));
+            let settled = Settled::new(&of, 12, Settlement::Ack, result, took);
+            let contexts: &[Bytes] = if system == queue { &came } else { &[] };
+            observer.observe(Event::Settled(settled.contexts(contexts)));
         }
         telemetry.flush(Duration::from_secs(10)).unwrap();
         let spans = exporter.get_finished_spans().unwrap();
         assert_eq!(spans.iter().map(|span| &*span.name).collect::<Vec<_>>(), names);
+        let links: Vec<_> =
+            spans.last().unwrap().links.iter().map(|link| link.span_context.span_id()).collect();
+        assert_eq!(links, [opentelemetry::trace::SpanId::from(0x00f0_67aa_0ba9_02b7)], "to what made it");
         let failed = spans.iter().find(|span| attribute(span, "error.type").is_some()).unwrap();
         let of = |name| attribute(failed, name).unwrap().to_string();
         assert_eq!(of("error.type"), "broker");

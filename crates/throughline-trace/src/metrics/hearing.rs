@@ -2,20 +2,21 @@
 
 use super::{Measured, Metrics, Operation, Registry, lags::Lags};
 use crate::{
-    Failure, Spans, future, semconv as key,
+    Failure, Spans, codec, future, semconv as key,
     spans::Started,
     template::{self, Template},
 };
+use bytes::Bytes;
 use opentelemetry::{
     Context, KeyValue,
-    trace::{SpanKind, TraceContextExt},
+    trace::{Link, SpanKind, TraceContextExt},
 };
 use std::{
     borrow::Cow,
     sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
 };
-use throughline_core::{Destination, Event, Observe, Settled, Settlement};
+use throughline_core::{ByteString, Destination, Event, Headers, Observe, Settled, Settlement};
 
 /// Listens to one source. Its events are of batches, so that a lock and a look-up are cheap here.
 pub(crate) struct Hearing {
@@ -92,13 +93,17 @@ impl Hearing {
 
 /// The conventions' name of a settlement.
 fn operation(system: &str, how: Settlement) -> &'static str {
-    if system == key::KAFKA { "commit" } else { how.as_str() }
+    match (system, how) {
+        (key::KAFKA, _) => "commit",
+        (key::SQS, Settlement::Ack | Settlement::Reject) => "delete",
+        _ => how.as_str(),
+    }
 }
 
-/// A span of what is over already. An adapter knows no contexts, so it is a root.
+/// A span of what is over already: a root that links to what made the messages, as far as the adapter kept that.
 fn span(spans: &Spans, template: &Template, settled: Settled<'_>, failure: Option<Failure>) {
     let now = SystemTime::now();
-    let mut builder = template.builder(SpanKind::Client, Vec::new());
+    let mut builder = template.builder(SpanKind::Client, settled.contexts.iter().filter_map(link).collect());
     builder.start_time = now.checked_sub(settled.duration);
     if let Some(attributes) = &mut builder.attributes {
         let count = i64::try_from(settled.count).unwrap_or(i64::MAX);
@@ -111,6 +116,12 @@ fn span(spans: &Spans, template: &Template, settled: Settled<'_>, failure: Optio
         }
         span.end_with_timestamp(now);
     }
+}
+
+fn link(traceparent: &Bytes) -> Option<Link> {
+    let mut fields = Headers::new();
+    fields.append(ByteString::from_static("traceparent"), Some(traceparent.clone()));
+    codec::extract(&fields).context.map(Link::with_context)
 }
 
 impl Observe for Hearing {

@@ -1,6 +1,6 @@
 //! The spans of a batch: one process span that links to what made each message, and a receive span before it.
 
-use super::{Opened, Settings, Tracing};
+use super::{Opened, Settings, Tracing, place::Place};
 use crate::{
     Trail,
     codec::Extracted,
@@ -40,14 +40,15 @@ impl<S, C> Tracing<S, C> {
         let settings = self.settings.clone();
         let destination = common_destination(&messages);
         let measuring = self.measure_batch(&settings, destination.as_ref(), &messages);
-        let extract = |message: &&mut dyn Inbound| settings.propagation.extract(message.fields());
-        let found: Vec<_> = messages.iter().map(extract).collect();
-        let mut came = found.iter().filter_map(|found| found.context.as_ref()).peekable();
+        let (found, places): (Vec<_>, Vec<_>) =
+            messages.iter().map(|message| settings.extract(&**message)).unzip();
+        let deciding = found.iter().zip(&places).filter(|(_, place)| place.decides());
+        let mut came = deciding.filter_map(|(found, _)| found.context.as_ref()).peekable();
         let unsampled = came.peek().is_some() && came.all(|context| !context.is_sampled());
         let spans = settings.spans.as_ref().filter(|_| !(settings.follow_links && unsampled));
         let opened = match spans.filter(|_| !messages.is_empty()) {
             Some(spans) => {
-                let whole = self.whole(&settings, &messages, &found, destination, began);
+                let whole = self.whole(&settings, &messages, (&found, &places), destination, began);
                 self.start_batch(&settings, spans, whole, &found)
             }
             None => unrecorded(&found, None),
@@ -73,7 +74,7 @@ impl<S, C> Tracing<S, C> {
         &mut self,
         settings: &Settings,
         messages: &[&mut dyn Inbound],
-        found: &[Extracted],
+        (found, places): (&[Extracted], &[Place]),
         destination: Option<Arc<Destination>>,
         began: Option<SystemTime>,
     ) -> Whole {
@@ -96,10 +97,14 @@ impl<S, C> Tracing<S, C> {
             whole.attributes.push(KeyValue::new(key::SYSTEM, first.destination.system.to_string()));
         }
         let mut dropped = 0_i64;
-        for (message, context) in messages.iter().zip(found.iter().map(|found| &found.context)) {
-            match context {
+        for ((message, found), place) in messages.iter().zip(found).zip(places) {
+            match &found.context {
                 Some(_) if whole.links.len() >= settings.max_links => dropped += 1,
-                Some(context) => whole.links.push(self.link(settings, &whole, &**message, context)),
+                Some(context) => {
+                    let mut link = self.link(settings, &whole, &**message, context);
+                    link.attributes.extend(place.attributes());
+                    whole.links.push(link);
+                }
                 None => {}
             }
         }

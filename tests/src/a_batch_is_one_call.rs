@@ -152,7 +152,8 @@ pub async fn a_batch_links_to_each_send<B: Site>(broker: &B) {
         let offsets: Vec<_> = offsets.collect();
         assert!(offsets.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{offsets:?}");
         let receive = graph.spans().iter().find(|other| {
-            other.kind == Kind::Client && other.links.first().map(|l| l.to) == span.links.first().map(|l| l.to)
+            other.kind == Kind::Client
+                && other.links.first().map(|l| l.to) == span.links.first().map(|l| l.to)
         });
         let receive = receive.expect("a receive span of the same messages");
         assert_eq!(receive.text("messaging.operation.type").as_deref(), Some("receive"));

@@ -1,14 +1,16 @@
 //! What becomes of a batch of which not everything succeeds.
 
 use crate::{
-    Inbox, LONG, Site, Stage, Told, eventually, until,
-    steps::{creation, deliveries, error_type, header, hush_injected_panics, named, note, number, numbers, parse},
+    Inbox, LONG, Site, Stage, Told, eventually,
+    steps::{
+        creation, deliveries, error_type, header, hush_injected_panics, named, note, number, numbers, parse,
+    },
+    until,
 };
 use std::time::Duration;
 use throughline::{
-    Answers, Backoff, Batch, BatchPolicy, BoxError, DeadLetter, Json, Message, Next, Ordering, Redelay, RetryLayer,
-    Settlement, State, Worker, batch_handler_with, dead_letter, from_fn,
-    handler_with,
+    Answers, Backoff, Batch, BatchPolicy, BoxError, DeadLetter, Json, Message, Next, Ordering, Redelay,
+    RetryLayer, Settlement, State, Worker, batch_handler_with, dead_letter, from_fn, handler_with,
 };
 use throughline_test::{Expect, Graph};
 use tower::ServiceBuilder;
@@ -90,7 +92,8 @@ pub async fn what_cannot_be_decoded_is_set_apart<B: Site>(broker: &B) {
     let rest = Vec::from_iter((0..20).filter(|n| *n != POISON));
     assert_eq!(inbox.next().await, (rest.clone(), rest));
     let letter = dead.next().await;
-    until("all are counted", || handle.status().counts.put_aside == 1 && handle.status().counts.acked == 19).await;
+    until("all are counted", || handle.status().counts.put_aside == 1 && handle.status().counts.acked == 19)
+        .await;
     let graph = stage.end().await;
     graph.check(&Expect::new().sends(21).deliveries(21).process_spans(2).components(1)).unwrap();
     assert_eq!(header(&letter, dead_letter::ERROR_TYPE), Some("rejected"));
@@ -121,7 +124,8 @@ fn original_context(graph: &Graph, topic: &str, letter: &Message, offset: u64) {
     assert_eq!(header(letter, dead_letter::OFFSET), Some(&*offset.to_string()));
     let send = graph.get(creation(letter)).unwrap();
     let failed = graph.get(send.parent.expect("sent inside the batch")).unwrap();
-    let link = failed.links.iter().find(|link| link.to == first.id).expect("the batch links to the first send");
+    let link =
+        failed.links.iter().find(|link| link.to == first.id).expect("the batch links to the first send");
     let on_link = link.attributes.iter().find(|(name, _)| name.ends_with(".offset"));
     assert_eq!(on_link.and_then(|(_, value)| value.as_u64()), Some(offset));
 }

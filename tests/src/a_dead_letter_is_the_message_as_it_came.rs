@@ -7,8 +7,8 @@ use crate::{
 use bytes::Bytes;
 use std::time::{Duration, SystemTime};
 use throughline::{
-    ByteString, BoxError, DeadLetter, Header, Message, Publisher, Rejected, State, Worker, dead_letter, forward,
-    handler, handler_with,
+    BoxError, ByteString, DeadLetter, Header, Message, Publisher, Rejected, State, Worker, dead_letter,
+    forward, handler, handler_with,
 };
 use throughline_test::Expect;
 

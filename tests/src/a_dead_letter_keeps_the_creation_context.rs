@@ -5,7 +5,7 @@ use crate::{
     steps::{creation, error_type, header, named, note},
 };
 use std::time::Duration;
-use throughline::{BoxError, DeadLetter, Message, Redelay, Worker, dead_letter, handler_with, handler};
+use throughline::{BoxError, DeadLetter, Message, Redelay, Worker, dead_letter, handler, handler_with};
 use throughline_test::{Expect, Kind};
 
 /// After three deliveries the dead letter is sent inside the failed process span; it carries the context of that send,

@@ -1,8 +1,9 @@
 //! Stopping in the middle of the work.
 
 use crate::{
-    Inbox, Site, Stage, Told, within,
+    Inbox, Site, Stage, Told,
     steps::{error_type, named, note, number},
+    within,
 };
 use std::time::{Duration, Instant};
 use throughline::{Message, State, Step, Worker, WorkerState, handler_with};
@@ -72,16 +73,24 @@ pub async fn a_handler_that_does_not_end_is_cut_off_and_comes_again<B: Site>(bro
     let ended = within("the drain", stage.runtime().grace(GRACE).until(std::future::ready(()))).await;
     let error = ended.expect_err("a step was missed");
     assert_eq!((error.step(), error.worker()), (Step::Handlers, Some("w")));
-    assert!(since.elapsed() < GRACE + Duration::from_secs(1), "the grace is for all steps: {:?}", since.elapsed());
+    assert!(
+        since.elapsed() < GRACE + Duration::from_secs(1),
+        "the grace is for all steps: {:?}",
+        since.elapsed()
+    );
     let status = handle.status();
     assert_eq!((status.state, status.counts.cancelled), (WorkerState::Stopped { clean: false }, 1));
     assert!(inbox.is_empty());
 
     stage.spawn(Worker::new("w", stage.subscription(&topic), move || handler_with(told.clone(), note)));
-    let again: Vec<_> = inbox.take(2).await.iter().map(number).collect();
-    assert_eq!(again, [1, 2]);
+    let mut handled: Vec<_> = inbox.take(2).await.iter().map(number).collect();
+    if !broker.features().order_by_key {
+        handled.sort_unstable();
+    }
+    assert_eq!(handled, [1, 2]);
+    let again = stage.redeliveries(1);
     let graph = stage.end().await;
-    let expect = Expect::new().spans(5).sends(2).process_spans(3).links(3).redeliveries(1).components(2);
+    let expect = Expect::new().spans(5).sends(2).process_spans(3).links(3).redeliveries(again).components(2);
     graph.check(&expect).unwrap();
     let errors: Vec<_> = named(&graph, &format!("process {topic}")).into_iter().map(error_type).collect();
     assert_eq!(errors, [Some("cancelled".to_owned()), None, None]);

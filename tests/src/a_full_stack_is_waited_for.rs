@@ -1,9 +1,6 @@
 //! `poll_ready` that says not yet.
 
-use crate::{
-    Inbox, Site, Stage, Told, until,
-    steps::note,
-};
+use crate::{Inbox, Site, Stage, Told, steps::note, until};
 use std::{
     sync::{
         Arc,
@@ -50,7 +47,8 @@ pub async fn a_limit_in_the_stack_holds<B: Site>(broker: &B) {
     let (told, mut inbox) = Inbox::new();
     let gauge = Arc::<Gauge>::default();
     let state = (told, gauge.clone());
-    let stack = move || ServiceBuilder::new().concurrency_limit(3).service(handler_with(state.clone(), count));
+    let stack =
+        move || ServiceBuilder::new().concurrency_limit(3).service(handler_with(state.clone(), count));
     stage.spawn(Worker::new("w", stage.subscription(&topic), stack).in_flight(16));
     let messages = (0..MESSAGES).map(|n| Message::new(n.to_string()));
     assert!(stage.publisher(&topic).send_all(messages).await.iter().all(Result::is_ok));

@@ -1,8 +1,9 @@
 //! G9: a panic costs one message.
 
 use crate::{
-    Inbox, Run, Site, Stage, until,
+    Inbox, Run, Site, Stage,
     steps::{error_type, hush_injected_panics, number},
+    until,
 };
 use std::time::Duration;
 use throughline::{Message, Redelay, Worker, WorkerState, handler};

@@ -6,7 +6,9 @@ use std::{
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
-use throughline::{BoxError, Message, Ordering, Redelay, State, Worker, handler_with};
+use throughline::{
+    BoxError, Message, Ordering, Redelay, Redelivery, State, Subscription, Worker, handler_with,
+};
 use throughline_test::{Expect, Kind};
 
 const GOOD: usize = 1_000;
@@ -36,7 +38,10 @@ async fn fail<B: Site>(broker: &B, ordering: Ordering) {
     let seen = Arc::<Seen>::default();
     let state = seen.clone();
     let stack = move || handler_with(state.clone(), handle);
-    let worker = Worker::new("w", stage.subscription(&topic), stack);
+    let subscription = stage.subscription(&topic);
+    // Else the broker holds them.
+    let parked = if subscription.redelivery() == Redelivery::Worker { BAD } else { 0 };
+    let worker = Worker::new("w", subscription, stack);
     let handle = stage.spawn(worker.in_flight(BAD).ordering(ordering).redelay(faster));
     let names = (0..BAD).map(|n| format!("bad {n}")).chain((0..GOOD).map(|n| format!("good {n}")));
     let messages = names.map(|name| Message::new(name.clone()).with_key(name));
@@ -47,11 +52,16 @@ async fn fail<B: Site>(broker: &B, ordering: Ordering) {
     assert!(took < Duration::from_secs(10), "the good ones took {took:?}");
     until("what failed holds no permit", || {
         let status = handle.status();
-        (status.in_flight, status.parked, status.counts.acked) == (0, BAD, GOOD as u64)
+        (status.in_flight, status.parked, status.counts.acked) == (0, parked, GOOD as u64)
     })
     .await;
     // As long as the window, whatever was seen.
     tokio::time::sleep_until((seen.first_bad() + WINDOW).into()).await;
+    let again = |seen: &Seen| seen.0.lock().unwrap().iter().all(|(name, at)| !is_bad(name) || at.len() > 1);
+    if parked == 0 {
+        // Behind the good ones, on a busy machine, and by whole seconds.
+        until("a broker delivers them again", || again(&seen)).await;
+    }
     let seen = seen.0.lock().unwrap().clone();
     let bad: Vec<usize> = seen.iter().filter(|(name, _)| is_bad(name)).map(|(_, at)| at.len()).collect();
     assert!(bad.iter().all(|times| (2..=AT_MOST).contains(times)), "deliveries of the bad ones: {bad:?}");

@@ -1,8 +1,9 @@
 //! A dead letter that nobody takes.
 
 use crate::{
-    Inbox, Site, Stage, eventually, until,
+    Inbox, Site, Stage, eventually,
     steps::{error_type, named, note, text},
+    until,
 };
 use std::{
     sync::{

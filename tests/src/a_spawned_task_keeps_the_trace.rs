@@ -21,9 +21,7 @@ pub async fn a_send_from_another_task_or_thread_stays_in_the_trace<B: Site>(brok
     stage.spawn(Worker::new("first", stage.subscription(&first), move || {
         handler_with(onward.clone(), send_from_elsewhere)
     }));
-    stage.spawn(Worker::new("second", stage.subscription(&second), move || {
-        handler_with(told.clone(), note)
-    }));
+    stage.spawn(Worker::new("second", stage.subscription(&second), move || handler_with(told.clone(), note)));
     stage.publisher(&first).send(Message::new("1")).await.unwrap();
     inbox.take(6).await;
     let graph = stage.end().await;
@@ -47,9 +45,7 @@ pub async fn layers_that_change_the_task_cut_nothing<B: Site>(broker: &B) {
     stage.spawn(Worker::new("first", stage.subscription(&first), move || {
         ServiceBuilder::new().layer_fn(Elsewhere).service(handler_with(onward.clone(), pass_on))
     }));
-    stage.spawn(Worker::new("second", stage.subscription(&second), move || {
-        handler_with(told.clone(), note)
-    }));
+    stage.spawn(Worker::new("second", stage.subscription(&second), move || handler_with(told.clone(), note)));
     stage.publisher(&first).send(Message::new("1")).await.unwrap();
     inbox.next().await;
     let graph = stage.end().await;

@@ -24,9 +24,7 @@ pub async fn a_send_inside_an_actor_is_below_the_message<B: Site>(broker: &B) {
     stage.spawn(Worker::new("first", stage.subscription(&first), move || {
         ActorService::<_, Bytes>::new(address.clone(), 8)
     }));
-    stage.spawn(Worker::new("second", stage.subscription(&second), move || {
-        handler_with(told.clone(), note)
-    }));
+    stage.spawn(Worker::new("second", stage.subscription(&second), move || handler_with(told.clone(), note)));
     stage.publisher(&first).send(Message::new("1")).await.unwrap();
     inbox.take(2).await;
     let graph = stage.end().await;

@@ -19,9 +19,7 @@ pub async fn buffers_around_handler_and_publisher_cut_nothing<B: Site>(broker: &
     stage.spawn(Worker::new("first", stage.subscription(&first), move || {
         ServiceBuilder::new().layer(BufferLayer::new(4)).service(handler_with(onward.clone(), pass_on))
     }));
-    stage.spawn(Worker::new("second", stage.subscription(&second), move || {
-        handler_with(told.clone(), note)
-    }));
+    stage.spawn(Worker::new("second", stage.subscription(&second), move || handler_with(told.clone(), note)));
     let receipts = stage.publisher(&first).send_all((0..MESSAGES).map(|n| Message::new(n.to_string()))).await;
     assert!(receipts.iter().all(Result::is_ok));
     inbox.take(MESSAGES).await;

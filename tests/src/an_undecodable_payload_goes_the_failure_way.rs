@@ -1,8 +1,9 @@
 //! A payload that the handler's type does not fit, without dead letters.
 
 use crate::{
-    Inbox, Site, Stage, Told, eventually, until,
+    Inbox, Site, Stage, Told, eventually,
     steps::{error_type, named},
+    until,
 };
 use std::time::Duration;
 use throughline::{Json, Message, OnReject, Redelay, State, Worker, handler_with};
@@ -45,8 +46,7 @@ pub async fn discarded_only_on_request<B: Site>(broker: &B) {
     publish(&stage, &topic).await;
     inbox.take(2).await;
     let group = Stage::<B>::group(&topic);
-    let committed = || broker.committed(&topic, &group);
-    eventually("everything is committed", committed, |at| at.get(&0) == Some(&3)).await;
+    eventually("everything is done", || broker.is_all_done(&topic, &group, 3), |done| *done).await;
     let counted = || {
         let counts = handle.status().counts;
         (counts.acked, counts.put_aside, counts.nacked) == (2, 1, 0)

@@ -23,7 +23,8 @@ pub async fn worker_and_publisher_name_the_topic<B: Site>(broker: &B) {
     assert!(!status.is_live() && !status.is_ready());
     let error = status.error.unwrap();
     assert!(error.contains(&topic) && error.contains("does not exist"), "{error}");
-    let ended = within("the runtime ends by itself", stage.runtime().until(std::future::pending::<()>())).await;
+    let ended =
+        within("the runtime ends by itself", stage.runtime().until(std::future::pending::<()>())).await;
     let error = ended.unwrap_err();
     assert_eq!(error.step(), Step::Workers);
     assert!(error.to_string().contains(&topic), "{error}");

@@ -1,6 +1,9 @@
 //! Messages whose context is missing, malformed or there more than once, as other clients send them.
 
-use crate::{Inbox, Site, Stage, steps::{named, note, parse}};
+use crate::{
+    Inbox, Site, Stage,
+    steps::{named, note, parse},
+};
 use bytes::Bytes;
 use throughline::{ByteString, Message, Worker, handler_with};
 use throughline_test::{Expect, Graph};

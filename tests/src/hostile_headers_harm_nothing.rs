@@ -34,8 +34,11 @@ pub async fn every_message_is_delivered_whatever_its_headers<B: Site>(broker: &B
     }
     let graph = stage.end().await.external(parse(GOOD));
     let bad = specimens.len() - usable;
-    let expect =
-        Expect::new().spans(specimens.len()).process_spans(specimens.len()).links(usable).without_context(bad);
+    let expect = Expect::new()
+        .spans(specimens.len())
+        .process_spans(specimens.len())
+        .links(usable)
+        .without_context(bad);
     graph.check(&expect).unwrap();
     for (span, (what, usable, _)) in named(&graph, &format!("process {topic}")).into_iter().zip(&specimens) {
         assert_eq!(span.links.len(), usize::from(*usable), "{what}");
@@ -50,7 +53,8 @@ type Specimen = (&'static str, bool, Vec<(ByteString, Option<Bytes>)>);
 fn specimens() -> Vec<Specimen> {
     let one = |name: &str, value: &[u8]| (ByteString::from(name), Some(Bytes::copy_from_slice(value)));
     let good = || one("traceparent", GOOD.as_bytes());
-    let repeat = |n: usize, of: &dyn Fn(usize) -> (ByteString, Option<Bytes>)| (0..n).map(of).collect::<Vec<_>>();
+    let repeat =
+        |n: usize, of: &dyn Fn(usize) -> (ByteString, Option<Bytes>)| (0..n).map(of).collect::<Vec<_>>();
     let with_good = |mut list: Vec<_>| {
         list.push(good());
         list
@@ -64,7 +68,11 @@ fn specimens() -> Vec<Specimen> {
         ("a tracestate of 100 KiB", true, vec![good(), one("tracestate", members.as_bytes())]),
         ("a tracestate of one character", true, vec![good(), one("tracestate", &vec![b'a'; 100_000])]),
         ("a baggage of 100 KiB", true, vec![good(), one("baggage", members.as_bytes())]),
-        ("a thousand baggages", true, with_good(repeat(1_000, &|n| one("baggage", format!("k{n}=v").as_bytes())))),
+        (
+            "a thousand baggages",
+            true,
+            with_good(repeat(1_000, &|n| one("baggage", format!("k{n}=v").as_bytes()))),
+        ),
         ("five thousand headers", true, with_good(repeat(5_000, &|n| one(&format!("h{n}"), b"v")))),
         ("a traceparent of 100 KiB", false, vec![one("traceparent", &GOOD.as_bytes().repeat(1_800))]),
         ("a name of 10 KiB", true, vec![one(&"n".repeat(10_000), b"v"), good()]),

@@ -1,8 +1,9 @@
 //! FC-17: keys are bytes.
 
 use crate::{
-    Inbox, Site, Stage, Told, until,
+    Inbox, Site, Stage, Told,
     steps::{number, of_kind},
+    until,
 };
 use bytes::Bytes;
 use std::{

@@ -1,8 +1,9 @@
 //! Metrics of whole workers; that they agree with the spans is looked at in every scenario.
 
 use crate::{
-    Inbox, Site, Stage, Told, eventually, until,
+    Inbox, Site, Stage, Told, eventually,
     steps::{deliveries, hush_injected_panics, text},
+    until,
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use throughline::{
@@ -27,7 +28,8 @@ pub async fn a_delivery_counts_once_however_it_ends<B: Site>(broker: &B) {
             .layer(RetryLayer::new(Backoff::exponential(1).starting_at(SOON)))
             .service(handler_with(told.clone(), in_its_way))
     };
-    let worker = Worker::new("w", stage.subscription(&topic), stack).redelay(Redelay::exponential(SOON, SOON));
+    let worker =
+        Worker::new("w", stage.subscription(&topic), stack).redelay(Redelay::exponential(SOON, SOON));
     let handle = stage.spawn(worker.dead_letter(DeadLetter::to(stage.publisher(&letters))));
     let ways = ["at once", "second try", "second delivery", "panic", "reject"];
     for receipt in stage.publisher(&topic).send_all(ways.map(Message::new)).await {
@@ -78,7 +80,9 @@ pub async fn lag_is_measured_by_partition<B: Site>(broker: &B) {
     let gate = Arc::new(Semaphore::new(4));
     let (told, mut inbox) = Inbox::new();
     let state = (told, gate.clone());
-    stage.spawn(Worker::new("w", stage.subscription(&topic), move || handler_with(state.clone(), note_if_let)));
+    stage.spawn(Worker::new("w", stage.subscription(&topic), move || {
+        handler_with(state.clone(), note_if_let)
+    }));
     let messages = (0..10).map(|n| Message::new(n.to_string()).with_key("one"));
     for receipt in stage.publisher(&topic).send_all(messages).await {
         receipt.unwrap();

@@ -1,9 +1,6 @@
 //! One partition, key or handler that is stuck.
 
-use crate::{
-    Inbox, Site, Stage, Told, within,
-    steps::text,
-};
+use crate::{Inbox, Site, Stage, Told, steps::text, within};
 use throughline::{Message, Ordering, State, Worker, handler_with};
 use throughline_test::{
     Expect,
@@ -21,7 +18,8 @@ const PARTITIONS: i32 = 4;
 pub async fn a_stuck_partition_stops_no_other<B: Site>(broker: &B) {
     for ordering in [Ordering::Partition, Ordering::None] {
         let stuck = (0..STUCK).map(|_| Message::new("stuck").with_partition(0));
-        let others = (0..OTHERS).map(|n| Message::new("fine").with_partition(1 + n as i32 % (PARTITIONS - 1)));
+        let others =
+            (0..OTHERS).map(|n| Message::new("fine").with_partition(1 + n as i32 % (PARTITIONS - 1)));
         run(broker, ordering, stuck.chain(others).collect()).await;
     }
 }
@@ -37,8 +35,12 @@ pub async fn a_stuck_key_stops_no_other<B: Site>(broker: &B) {
 /// One handler is stuck, and nothing is ordered.
 pub async fn a_stuck_handler_stops_no_other<B: Site>(broker: &B) {
     let others = (0..OTHERS).map(|_| Message::new("fine").with_partition(0));
-    run(broker, Ordering::None, std::iter::once(Message::new("stuck").with_partition(0)).chain(others).collect())
-        .await;
+    run(
+        broker,
+        Ordering::None,
+        std::iter::once(Message::new("stuck").with_partition(0)).chain(others).collect(),
+    )
+    .await;
 }
 
 async fn run<B: Site>(broker: &B, ordering: Ordering, messages: Vec<Message>) {

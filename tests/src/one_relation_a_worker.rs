@@ -21,7 +21,8 @@ pub async fn parent_and_link_is_one_trace<B: Site>(broker: &B) {
         );
     }
     let (told, mut inbox) = Inbox::new();
-    stage.spawn(Worker::new("last", stage.subscription(&topics[2]), move || handler_with(told.clone(), note)));
+    stage
+        .spawn(Worker::new("last", stage.subscription(&topics[2]), move || handler_with(told.clone(), note)));
     stage.publisher(&topics[0]).send(Message::new("1")).await.unwrap();
     inbox.next().await;
     let graph = stage.end().await;
@@ -54,6 +55,7 @@ pub async fn an_old_message_is_only_linked_to<B: Site>(broker: &B) {
 
     let expect = Expect::new().spans(4).sends(2).process_spans(2).links(2).traces(3).components(2);
     graph.check(&expect).unwrap();
-    let parents: Vec<_> = named(&graph, &format!("process {topic}")).iter().map(|s| s.parent.is_some()).collect();
+    let parents: Vec<_> =
+        named(&graph, &format!("process {topic}")).iter().map(|s| s.parent.is_some()).collect();
     assert_eq!(parents, [true, false]);
 }

@@ -1,8 +1,9 @@
 //! G2: only the contiguous completed prefix is committed.
 
 use crate::{
-    Inbox, Run, Site, Stage, Told, eventually, until,
+    Inbox, Run, Site, Stage, Told, eventually,
     steps::{number, place},
+    until,
 };
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use throughline::{BoxError, Message, Ordering, Redelay, State, Worker, handler_with};
@@ -38,7 +39,8 @@ async fn fail_and_restart<B: Site>(broker: &B, messages: u64, failing: &'static 
     let (told, mut inbox) = Inbox::new();
     let spawn = |stage: &mut Stage<'_, B>, failing: &[u64]| {
         let state = (told.clone(), run.clone(), Arc::new(failing.iter().copied().collect::<BTreeSet<_>>()));
-        let worker = Worker::new("w", stage.subscription(&topic), move || handler_with(state.clone(), handle));
+        let worker =
+            Worker::new("w", stage.subscription(&topic), move || handler_with(state.clone(), handle));
         // So long that nothing comes again before the stop.
         let redelay = Redelay::exponential(Duration::from_secs(300), Duration::from_secs(300));
         stage.spawn(worker.ordering(Ordering::None).redelay(redelay))
@@ -54,7 +56,8 @@ async fn fail_and_restart<B: Site>(broker: &B, messages: u64, failing: &'static 
     assert_eq!(committed().await.get(&0), Some(&first), "also after the drain");
 
     spawn(&mut stage, &[]);
-    let mut again = inbox.take(messages as usize - first as usize).await.iter().map(number).collect::<Vec<_>>();
+    let mut again =
+        inbox.take(messages as usize - first as usize).await.iter().map(number).collect::<Vec<_>>();
     eventually("everything is committed", committed, |at| at.get(&0) == Some(&(messages as i64))).await;
     run.record(Entry::committed(0, messages as i64));
     assert!(inbox.is_empty());

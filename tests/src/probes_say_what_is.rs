@@ -1,8 +1,9 @@
 //! FC-50: liveness and readiness.
 
 use crate::{
-    Inbox, Site, Stage, within,
+    Inbox, Site, Stage,
     steps::{hush_injected_panics, note},
+    within,
 };
 use std::{
     sync::{

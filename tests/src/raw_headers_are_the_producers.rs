@@ -1,6 +1,9 @@
 //! FC-39: a handler that looks into the raw headers, and one that asks the message.
 
-use crate::{Inbox, Site, Stage, Told, steps::{header, named}};
+use crate::{
+    Inbox, Site, Stage, Told,
+    steps::{header, named},
+};
 use opentelemetry::{
     Context,
     propagation::TextMapPropagator,

@@ -11,4 +11,9 @@ pub trait Site: Broker {
     /// The next offset that would be delivered to this group after a restart, of each partition where it committed
     /// anything.
     fn committed(&self, topic: &str, group: &str) -> impl Future<Output = BTreeMap<i32, i64>> + Send;
+
+    /// Whether the group has done this many messages, which is all there are.
+    fn is_all_done(&self, topic: &str, group: &str, messages: u64) -> impl Future<Output = bool> + Send {
+        async move { self.committed(topic, group).await.values().sum::<i64>() == messages as i64 }
+    }
 }

@@ -3,7 +3,9 @@
 use crate::{LONG, Site, agreement, within};
 use opentelemetry_sdk::{metrics::InMemoryMetricExporter, trace::InMemorySpanExporter};
 use std::{fmt, ops::Range};
-use throughline::{Message, Publisher, Runtime, Telemetry, TelemetryBuilder, Worker, WorkerHandle};
+use throughline::{
+    Message, Publisher, Redelivery, Runtime, Subscription, Telemetry, TelemetryBuilder, Worker, WorkerHandle,
+};
 use throughline_test::{Graph, Measures, conformance::Start};
 
 /// Telemetry whose spans and metrics are kept, and a runtime whose workers trace with it. Nothing of it is global, so that
@@ -61,6 +63,13 @@ impl<'a, B: Site> Stage<'a, B> {
     /// The one subscription that scenarios have to a topic, by the group of [`group`](Self::group).
     pub fn subscription(&self, topic: &str) -> B::Subscription {
         self.broker.subscription(topic, &Self::group(topic), Start::Earliest)
+    }
+
+    /// How many process spans look like second ones of a delivery when so many messages come again: a broker that counts
+    /// its deliveries tells them apart.
+    pub fn redeliveries(&self, messages: usize) -> usize {
+        let known = self.subscription("any").redelivery() == Redelivery::Broker;
+        if known { 0 } else { messages }
     }
 
     /// The name of that group.

@@ -1,8 +1,9 @@
 //! Nack and redelivery, in every way that a delivery can fail.
 
 use crate::{
-    Inbox, Site, Stage, Told, until,
+    Inbox, Site, Stage, Told,
     steps::{deliveries, error_type, hush_injected_panics, named, text},
+    until,
 };
 use std::{
     sync::{

@@ -1,8 +1,9 @@
 //! A stack that fails as a whole: the worker starts again, with a new stack, and takes up what it held.
 
 use crate::{
-    Inbox, Site, Stage, within,
+    Inbox, Site, Stage,
     steps::{error_type, hush_injected_panics, named, note},
+    within,
 };
 use std::{
     sync::{
@@ -55,9 +56,10 @@ async fn restart<B: Site>(broker: &B, panics: bool) {
     inbox.take(2).await;
     let restarts = stage.measures().await.sum("throughline.worker.restarts", &[("throughline.worker", "w")]);
     assert_eq!(restarts, 1.0);
+    let again = stage.redeliveries(1);
     let graph = stage.end().await;
 
-    let expect = Expect::new().spans(5).sends(2).process_spans(3).links(3).redeliveries(1).components(2);
+    let expect = Expect::new().spans(5).sends(2).process_spans(3).links(3).redeliveries(again).components(2);
     graph.check(&expect).unwrap();
     let spans = named(&graph, &format!("process {topic}"));
     let errors: Vec<_> = spans.iter().map(|span| error_type(span)).collect();

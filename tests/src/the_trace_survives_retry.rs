@@ -24,16 +24,16 @@ pub async fn each_try_is_linked_to_the_one_before<B: Site>(broker: &B) {
             .layer(fail.clone())
             .service(handler_with(onward.clone(), pass_on))
     }));
-    stage.spawn(Worker::new("second", stage.subscription(&second), move || {
-        handler_with(told.clone(), note)
-    }));
+    stage.spawn(Worker::new("second", stage.subscription(&second), move || handler_with(told.clone(), note)));
     stage.publisher(&first).send(Message::new("1")).await.unwrap();
     inbox.next().await;
     let graph = stage.end().await;
 
-    let expect = Expect::new().spans(6).sends(2).process_spans(2).attempts(2).links(4).traces(3).components(1);
+    let expect =
+        Expect::new().spans(6).sends(2).process_spans(2).attempts(2).links(4).traces(3).components(1);
     graph.check(&expect).unwrap();
-    let (tries, process) = (named(&graph, &format!("attempt {first}")), named(&graph, &format!("process {first}")));
+    let (tries, process) =
+        (named(&graph, &format!("attempt {first}")), named(&graph, &format!("process {first}")));
     let [second_try, third_try] = tries[..] else { panic!("{tries:?}") };
     assert_eq!(second_try.links[0].to, process[0].id);
     assert_eq!(third_try.links[0].to, second_try.id);
@@ -61,7 +61,8 @@ pub async fn only_the_failure_that_surfaces_is_an_error<B: Site>(broker: &B) {
     inbox.next().await;
     let graph = stage.end().await;
 
-    let expect = Expect::new().spans(5).sends(1).process_spans(2).attempts(2).links(4).traces(3).components(1);
+    let expect =
+        Expect::new().spans(5).sends(1).process_spans(2).attempts(2).links(4).traces(3).components(1);
     graph.check(&expect).unwrap();
     let errors = |name: &str| -> Vec<_> { named(&graph, name).into_iter().map(error_type).collect() };
     assert_eq!(errors(&format!("attempt {topic}")), [None, Some("_OTHER".to_owned())]);

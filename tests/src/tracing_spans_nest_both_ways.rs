@@ -1,7 +1,7 @@
 //! `tracing` spans of the user's, by way of tracing-opentelemetry.
 
 use crate::{
-    Site, Stage, Inbox, Told,
+    Inbox, Site, Stage, Told,
     steps::{copy, named},
 };
 use opentelemetry::trace::TracerProvider as _;

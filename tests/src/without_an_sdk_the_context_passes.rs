@@ -30,9 +30,7 @@ async fn pass<B: Site>(mut stage: Stage<'_, B>) {
     stage.spawn(Worker::new("first", stage.subscription(&first), move || {
         handler_with(onward.clone(), pass_on)
     }));
-    stage.spawn(Worker::new("second", stage.subscription(&second), move || {
-        handler_with(told.clone(), note)
-    }));
+    stage.spawn(Worker::new("second", stage.subscription(&second), move || handler_with(told.clone(), note)));
     let message = Message::new("1").with_header("traceparent", CONTEXT).with_header("tracestate", STATE);
     stage.broker.sink(&first).oneshot(message).await.unwrap();
     let arrived = inbox.next().await;

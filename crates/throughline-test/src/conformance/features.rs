@@ -19,6 +19,8 @@ pub struct Features {
     pub reject: bool,
     /// What was refused can be kept elsewhere.
     pub dead_letter: bool,
+    /// Each group gets everything; without groups, whoever receives takes from all others.
+    pub groups: bool,
     /// A group can begin elsewhere than at the oldest message.
     pub start_position: bool,
     /// Messages and commits can be made visible at once or not at all.
@@ -34,12 +36,13 @@ impl Features {
         order_by_partition: true,
         reject: true,
         dead_letter: true,
+        groups: true,
         start_position: true,
         transactions: true,
     };
 
     /// Names and answers, in a fixed order.
-    pub fn table(&self) -> [(&'static str, bool); 8] {
+    pub fn table(&self) -> [(&'static str, bool); 9] {
         [
             ("delay", self.delay),
             ("delivery_count", self.delivery_count),
@@ -47,6 +50,7 @@ impl Features {
             ("order_by_partition", self.order_by_partition),
             ("reject", self.reject),
             ("dead_letter", self.dead_letter),
+            ("groups", self.groups),
             ("start_position", self.start_position),
             ("transactions", self.transactions),
         ]

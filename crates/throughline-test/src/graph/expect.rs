@@ -41,7 +41,7 @@ impl Expect {
         Expect::default()
     }
 
-    /// Spans in all.
+    /// Spans in all, but for those of settlements.
     pub fn spans(mut self, count: impl Into<Count>) -> Self {
         self.spans = Some(count.into());
         self

@@ -10,8 +10,11 @@ const SHOWN: usize = 20;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// Exported spans.
+    /// Exported spans, but for those of settlements.
     pub spans: usize,
+    /// Spans of settlements, which count in nothing else here: a broker has as many as its batches are, and one over
+    /// several messages ties together what is apart. Their links have to resolve all the same.
+    pub settles: usize,
     /// Of these, CONSUMER spans.
     pub process_spans: usize,
     /// Deliveries that these cover: one each, but for those over a batch.

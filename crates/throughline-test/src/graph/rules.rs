@@ -7,10 +7,12 @@ use super::{
 use std::collections::{HashMap, HashSet};
 
 pub(super) fn report(graph: &Graph, expect: &Expect) -> Report {
+    let counted = || graph.spans.iter().filter(|span| !delivery::is_settle(span));
     let mut report = Report {
-        spans: graph.spans.len(),
-        links: graph.spans.iter().map(|span| span.links.len()).sum(),
-        traces: graph.spans.iter().map(|span| span.id.trace).collect::<HashSet<_>>().len(),
+        spans: counted().count(),
+        settles: graph.spans.len() - counted().count(),
+        links: counted().map(|span| span.links.len()).sum(),
+        traces: counted().map(|span| span.id.trace).collect::<HashSet<_>>().len(),
         components: components(graph),
         sends: graph.spans.iter().filter(|span| delivery::is_send(span)).count(),
         ..Report::default()
@@ -183,7 +185,8 @@ fn components(graph: &Graph) -> usize {
     }
     let mut nodes = graph.index.clone();
     let mut piece: Vec<usize> = (0..graph.spans.len()).collect();
-    for (n, span) in graph.spans.iter().enumerate() {
+    let counted = |(_, span): &(usize, &SpanRecord)| !delivery::is_settle(span);
+    for (n, span) in graph.spans.iter().enumerate().filter(counted) {
         let twin = graph.index.get(&span.id).copied().unwrap_or(n);
         let ends = span.parent.into_iter().chain(span.links.iter().map(|link| link.to));
         let known = ends.filter(|id| graph.index.contains_key(id) || graph.external.contains(id));
@@ -201,7 +204,8 @@ fn components(graph: &Graph) -> usize {
             piece[a] = b;
         }
     }
-    (0..graph.spans.len()).map(|n| find(&mut piece, n)).collect::<HashSet<_>>().len()
+    let counted = graph.spans.iter().enumerate().filter(counted);
+    counted.map(|(n, _)| find(&mut piece, n)).collect::<HashSet<_>>().len()
 }
 
 fn counts(expect: &Expect, report: &mut Report) {

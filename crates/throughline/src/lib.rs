@@ -37,7 +37,7 @@
 //! ```
 //!
 //! # Cargo features
-//! `memory` and `kafka` bring one broker each, `otlp` the export of spans over OTLP/HTTP. None is on by default.
+//! `memory`, `kafka` and `sqs` bring one broker each, `otlp` the export of spans over OTLP/HTTP. None is on by default.
 
 pub mod actor;
 mod batcher;
@@ -100,6 +100,12 @@ pub mod memory {
 #[cfg(feature = "kafka")]
 pub mod kafka {
     pub use throughline_kafka::*;
+}
+
+/// AWS SQS, behind the feature `sqs`.
+#[cfg(feature = "sqs")]
+pub mod sqs {
+    pub use throughline_sqs::*;
 }
 
 /// The tracing layers and their parts, for use without a worker.

@@ -9,6 +9,7 @@ mod kafka;
 mod kafka_wire;
 pub(crate) mod own;
 mod port;
+mod sqs;
 
 use std::{
     fs,
@@ -24,7 +25,7 @@ use crate::{
 };
 
 /// Every broker that `cargo xtask` can start.
-pub(crate) const ALL: &[&dyn Broker] = &[&kafka::PLAIN];
+pub(crate) const ALL: &[&dyn Broker] = &[&kafka::PLAIN, &sqs::Sqs];
 
 /// What the user asked for.
 #[derive(Debug, Default, Clone)]

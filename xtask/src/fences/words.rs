@@ -43,6 +43,11 @@ pub(super) const FENCES: &[Fence] = &[
         homes: &["crates/throughline-kafka/"],
         why: "a client is used through its adapter alone",
     },
+    Fence {
+        word: "aws_sdk_sqs",
+        homes: &["crates/throughline-sqs/"],
+        why: "a client is used through its adapter alone",
+    },
 ];
 
 /// Where every attribute name of the messaging conventions is written, once.

@@ -1,0 +1,59 @@
+//! AWS SQS for Throughline, on the AWS SDK.
+//!
+//! ```no_run
+//! use throughline_sqs::Sqs;
+//!
+//! let sqs = Sqs::from_env();
+//! let subscription = sqs.subscribe("orders");
+//! let sink = sqs.queue("https://sqs.eu-west-1.amazonaws.com/123456789012/enriched");
+//! # let _ = (subscription, sink);
+//! ```
+//!
+//! # What is promised
+//! - **At least once.** A message is deleted after it is done. Until then its lease (SQS's visibility time-out) is
+//!   extended, from its receipt on, whether its handler runs or it waits, for up to 12 hours. A lease that ends all the
+//!   same tells the worker, and nothing is deleted.
+//! - **Nothing is received that cannot be started.** A poll asks for no more than there is room for. A quiet queue has one
+//!   long poll, a full one as many as fill the worker.
+//! - **The trace comes along.** What carries a context is asked for on receive, and looked for in this order: message
+//!   attributes, the envelope of SNS, the `detail` of an `EventBridge` event (fields that its publisher wrote there), the
+//!   X-Ray header, which is linked to but decides nothing. Injecting one never makes a send fail.
+//! - **Attributes as they are.** `String`, `Number` and `Binary` with their labels are kept.
+//! - **FIFO queues keep their order.** The group is the key. A failed message takes back what was received after it in its
+//!   group, and holds nobody else.
+//!
+//! # What it costs to stop
+//! A poll that is open runs to its end, since what it takes would stay hidden otherwise: an idle worker takes up to 20 s to
+//! stop ([`SqsSubscription::wait`] shortens that), or as long as its grace lets it. What comes then is visible again at
+//! once.
+//!
+//! # What is tested how
+//! Everything goes through the wire against ElasticMQ. It differs from AWS where it does not check names of attributes, the
+//! size of body and attributes together and the 12 hours, lets an ended lease be extended, and does not know SNS; those
+//! rules are AWS's documentation, held by unit tests and small servers that answer as it says.
+
+mod calls;
+mod config;
+mod desk;
+mod encode;
+mod envelope;
+mod errors;
+mod headers;
+mod keeper;
+mod metadata;
+mod owed;
+mod polls;
+mod sender;
+mod settler;
+mod sink;
+mod source;
+mod subscription;
+mod text;
+
+pub use config::Sqs;
+pub use headers::NotBase64;
+pub use metadata::{AttributeTypes, DeduplicationId, Delay, SnsMetadata, SqsMetadata};
+pub use settler::SqsSettler;
+pub use sink::{SendFuture, SqsSink};
+pub use source::SqsSource;
+pub use subscription::SqsSubscription;

@@ -1,0 +1,261 @@
+//! Collects what is sent to one queue into batches.
+//!
+//! A message goes at once when nothing else is under way, so that one alone does not wait; else as soon as there are ten,
+//! or a mebibyte, or it has waited for 5 ms.
+
+use crate::{
+    Sqs,
+    calls::Calls,
+    encode::{Encoded, MOST_BYTES},
+    errors,
+    owed::BATCH,
+};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use throughline_core::{Error, ErrorKind, Receipt};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, OnceCell, OwnedSemaphorePermit, oneshot},
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
+
+/// How long a message waits for others at most.
+const LINGER: Duration = Duration::from_millis(5);
+/// Calls under way at once. A FIFO queue has one, since two could overtake each other.
+const CALLS: usize = 16;
+
+pub(crate) type Answer = oneshot::Receiver<Result<Receipt, Error>>;
+
+/// What the clones of one sink share.
+pub(crate) struct Sender {
+    sqs: Sqs,
+    queue: String,
+    calls: OnceCell<Calls>,
+    /// Calls under way at once.
+    most: usize,
+    state: Mutex<State>,
+    more: Notify,
+    settled: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Waiting>,
+    /// Waiting or under way.
+    open: usize,
+    /// Failed, and nobody was told.
+    unheard: usize,
+    driven: bool,
+}
+
+struct Waiting {
+    encoded: Encoded,
+    size: usize,
+    since: Instant,
+    answer: oneshot::Sender<Result<Receipt, Error>>,
+    /// Its place among what may be open.
+    _place: OwnedSemaphorePermit,
+}
+
+impl Sender {
+    pub(crate) fn new(sqs: Sqs, queue: String, fifo: bool) -> Self {
+        let most = if fifo { 1 } else { CALLS };
+        Sender {
+            sqs,
+            queue,
+            calls: OnceCell::new(),
+            most,
+            state: Mutex::default(),
+            more: Notify::new(),
+            settled: Notify::new(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a message over.
+    ///
+    /// # Errors
+    /// `Config` outside a tokio runtime: there is nobody to send it.
+    pub(crate) fn send(
+        self: &Arc<Self>,
+        encoded: Encoded,
+        place: OwnedSemaphorePermit,
+    ) -> Result<Answer, Error> {
+        let handle = Handle::try_current().map_err(|error| {
+            Error::new(ErrorKind::Config, &*self.queue, "send from within a tokio runtime").with_source(error)
+        })?;
+        let (answer, receiver) = oneshot::channel();
+        let size = encoded.size();
+        let mut state = self.state();
+        state.open += 1;
+        state.waiting.push_back(Waiting { encoded, size, since: Instant::now(), answer, _place: place });
+        if !std::mem::replace(&mut state.driven, true) {
+            drop(state);
+            handle.spawn(drive(Driving { sender: self.clone(), ended: false }));
+        } else {
+            // The driver has a time for the first that waits; a full batch need not wait for it.
+            let full = state.waiting.len() >= BATCH;
+            drop(state);
+            if full {
+                self.more.notify_one();
+            }
+        }
+        Ok(receiver)
+    }
+
+    /// Waits until nothing is open; gives how many failed that nobody was told of.
+    pub(crate) async fn settle(&self) -> usize {
+        loop {
+            let settled = self.settled.notified();
+            tokio::pin!(settled);
+            settled.as_mut().enable();
+            {
+                let mut state = self.state();
+                if state.open == 0 {
+                    return std::mem::take(&mut state.unheard);
+                }
+            }
+            settled.await;
+        }
+    }
+
+    /// The next batch, if one is due; else when one is.
+    fn next(&self, under_way: usize) -> Next {
+        let mut state = self.state();
+        let Some(first) = state.waiting.front() else {
+            state.driven = under_way > 0;
+            return if under_way > 0 { Next::Nothing } else { Next::End };
+        };
+        if under_way >= self.most {
+            return Next::Nothing;
+        }
+        let due = first.since + LINGER;
+        let (mut count, mut size) = (0, 0);
+        for waiting in state.waiting.iter().take(BATCH) {
+            if count > 0 && size + waiting.size > MOST_BYTES {
+                break;
+            }
+            size += waiting.size;
+            count += 1;
+        }
+        let full = count == BATCH || count < state.waiting.len();
+        if full || under_way == 0 || due <= Instant::now() {
+            Next::Batch(state.waiting.drain(..count).collect())
+        } else {
+            Next::At(due)
+        }
+    }
+
+    async fn call(&self, batch: Vec<Waiting>) {
+        let mut entries = Vec::with_capacity(batch.len());
+        let mut answers = Vec::with_capacity(batch.len());
+        for (place, waiting) in batch.into_iter().enumerate() {
+            entries.extend(waiting.encoded.entry(place));
+            answers.push(Some((waiting.answer, waiting._place)));
+        }
+        let open = || Calls::open(&self.sqs, &self.queue, Duration::ZERO);
+        let result = match self.calls.get_or_try_init(open).await {
+            Ok(calls) => calls.send(entries).await,
+            Err(error) => Err(error),
+        };
+        let mut answer = |at: usize, result: Result<Receipt, Error>| {
+            if let Some((sender, _place)) = answers.get_mut(at).and_then(Option::take) {
+                self.answered(sender, result);
+            }
+        };
+        match result {
+            Ok((sent, failures)) => {
+                sent.into_iter().for_each(|(at, id)| answer(at, Ok(Receipt::with_id(id))));
+                failures.into_iter().for_each(|(at, error)| answer(at, Err(error)));
+                let silent = || {
+                    Error::new(
+                        ErrorKind::Broker,
+                        &*self.queue,
+                        "`SendMessageBatch` did not say what became of it",
+                    )
+                };
+                (0..BATCH).for_each(|at| answer(at, Err(silent())));
+            }
+            Err(error) => (0..BATCH).for_each(|at| answer(at, Err(errors::again(&error)))),
+        }
+    }
+
+    fn answered(&self, sender: oneshot::Sender<Result<Receipt, Error>>, result: Result<Receipt, Error>) {
+        let unheard = sender.send(result).is_err_and(|result| result.is_err());
+        let mut state = self.state();
+        state.open = state.open.saturating_sub(1);
+        state.unheard += usize::from(unheard);
+        if state.open == 0 {
+            drop(state);
+            self.settled.notify_waiters();
+        }
+    }
+}
+
+enum Next {
+    Batch(Vec<Waiting>),
+    At(Instant),
+    /// Until a call has ended.
+    Nothing,
+    End,
+}
+
+/// Lets the next send start a driver, also if this one panics or its runtime ends.
+struct Driving {
+    sender: Arc<Sender>,
+    /// It came to its end, and another one may be at work already.
+    ended: bool,
+}
+
+impl Drop for Driving {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        let lost = {
+            let mut state = self.sender.state();
+            state.driven = false;
+            state.open = 0;
+            std::mem::take(&mut state.waiting)
+        };
+        // Their senders go, which says that nobody sends them any more.
+        drop(lost);
+        self.sender.settled.notify_waiters();
+    }
+}
+
+/// Sends until nothing is left.
+async fn drive(mut driving: Driving) {
+    let sender = driving.sender.clone();
+    let mut under_way = JoinSet::new();
+    // Whoever sends many sends them in one go: let them.
+    tokio::task::yield_now().await;
+    loop {
+        let more = sender.more.notified();
+        let at = match sender.next(under_way.len()) {
+            Next::End => {
+                driving.ended = true;
+                return;
+            }
+            Next::Batch(batch) => {
+                let sender = sender.clone();
+                under_way.spawn(async move { sender.call(batch).await });
+                continue;
+            }
+            Next::At(at) => Some(at),
+            Next::Nothing => None,
+        };
+        tokio::select! {
+            () = more => {}
+            Some(_) = under_way.join_next() => {}
+            () = sleep_until(at.unwrap_or_else(Instant::now)), if at.is_some() => {}
+        }
+    }
+}

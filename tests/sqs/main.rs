@@ -1,0 +1,12 @@
+//! The conformance suite and the scenarios that need no log, on a server that speaks the protocol of SQS.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says that it failed by a panic")]
+
+mod a_context_is_found_wherever_it_is;
+mod a_fifo_queue_keeps_its_order;
+mod a_slow_handler_keeps_its_lease;
+mod a_stop_leaves_nothing_hidden;
+mod site;
+
+throughline_test::conformance!(site::Account::new());
+throughline_tests::scenarios_anywhere!(site::Account::new());

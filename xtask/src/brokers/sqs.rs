@@ -1,0 +1,122 @@
+//! ElasticMQ, a server that speaks the protocol of SQS, from Maven Central.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{Ipv4Addr, TcpStream},
+    path::Path,
+    process::Command,
+    time::Duration,
+};
+
+use crate::{
+    brokers::{Broker, Wish, java},
+    failure::{Failure, Outcome, While},
+    process,
+};
+
+const JARS: &[&str] = &["org.elasticmq:elasticmq-server_2.13:1.7.1"];
+const LIBS: &str = "libs-1.7.1";
+const CONFIG: &str = "elasticmq.conf";
+const LOGGING: &str = "logback.xml";
+/// How long the first request may take.
+const BOUND: Duration = Duration::from_secs(30);
+
+/// ElasticMQ 1.7.1, with the limits of AWS. What it holds is gone with its process.
+#[derive(Debug)]
+pub(super) struct Sqs;
+
+impl Broker for Sqs {
+    fn name(&self) -> &'static str {
+        "sqs"
+    }
+
+    fn variable(&self) -> &'static str {
+        "THROUGHLINE_SQS"
+    }
+
+    fn wished_port(&self, _: &Wish) -> Option<u16> {
+        None
+    }
+
+    fn fetch(&self, cache: &Path) -> Outcome<()> {
+        java::check()?;
+        java::fetch_jars(cache, &cache.join(LIBS), JARS)
+    }
+
+    fn command(&self, cache: &Path, scratch: &Path, port: u16) -> Outcome<Command> {
+        let (config, logging) = (scratch.join(CONFIG), scratch.join(LOGGING));
+        for (path, text) in [(&config, configuration(port)), (&logging, LOGBACK.to_owned())] {
+            fs::write(path, text).while_doing(format!("write {}", path.display()))?;
+        }
+        let mut command = java::java(32, 192);
+        command
+            .arg(format!("-Dconfig.file={}", config.display()))
+            .arg(format!("-Dlogback.configurationFile={}", logging.display()))
+            .arg("-cp")
+            .arg(cache.join(LIBS).join("*"))
+            .arg("org.elasticmq.server.Main")
+            .current_dir(scratch);
+        Ok(command)
+    }
+
+    fn warm_up(&self, port: u16) -> Outcome<()> {
+        let mut last = String::new();
+        let done = process::wait_until(BOUND, || {
+            last = list_queues(port)?;
+            Ok(last.starts_with("HTTP/1.1 200 "))
+        })?;
+        if done {
+            return Ok(());
+        }
+        Err(Failure::said(format!("did not list its queues within {} s: {last:?}", BOUND.as_secs())))
+    }
+}
+
+/// On loopback only (its default is every interface); with strict limits, since a test must not pass here and fail on AWS.
+fn configuration(port: u16) -> String {
+    format!(
+        "include classpath(\"application.conf\")
+node-address {{ protocol = http, host = 127.0.0.1, port = {port}, context-path = \"\" }}
+rest-sqs {{ enabled = true, bind-hostname = \"127.0.0.1\", bind-port = {port}, sqs-limits = strict }}
+rest-stats {{ enabled = false }}
+# Longer than the longest poll of SQS, 20 s.
+pekko.http.server.request-timeout = 30 s
+pekko.loglevel = \"WARNING\"
+"
+    )
+}
+
+const LOGBACK: &str = "<configuration>
+  <appender name=\"out\" class=\"ch.qos.logback.core.ConsoleAppender\">
+    <encoder><pattern>%d{HH:mm:ss.SSS} %-5level %logger{20} %msg%n</pattern></encoder>
+  </appender>
+  <root level=\"WARN\"><appender-ref ref=\"out\"/></root>
+</configuration>
+";
+
+/// The answer to one request of the protocol, which proves that it is spoken there.
+fn list_queues(port: u16) -> Outcome<String> {
+    let doing = || format!("speak to SQS on port {port}");
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).while_doing(doing())?;
+    stream.set_read_timeout(Some(Duration::from_secs(10))).while_doing(doing())?;
+    let request = "POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Amz-Target: AmazonSQS.ListQueues\r\n\
+                   Content-Type: application/x-amz-json-1.0\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}";
+    stream.write_all(request.as_bytes()).while_doing(doing())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).while_doing(doing())?;
+    Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_names_loopback_only() {
+        let text = configuration(29_324);
+        assert!(text.contains("bind-hostname = \"127.0.0.1\", bind-port = 29324"));
+        assert!(text.contains("sqs-limits = strict"));
+        assert!(!text.contains("0.0.0.0"));
+    }
+}

@@ -16,8 +16,9 @@ use throughline::{
 };
 use throughline_tests::{until, within};
 
-/// The ten seconds that a start may take (five do, where nothing else runs), and what a busy machine adds.
-const AT_START: Duration = Duration::from_secs(20);
+/// The ten seconds that a start may take, and what a busy machine adds. Where nothing else runs, all were measured to
+/// be told within 5.7 s.
+const AT_START: Duration = Duration::from_secs(13);
 
 async fn subscribe(kafka: &Kafka) -> Result<(), Error> {
     let (control, demand) = Demand::new(Capacity { messages: 1, bytes: 1 << 20 });
@@ -42,8 +43,8 @@ async fn goes(what: &str, kafka: &Kafka) {
 async fn refused(kafka: Kafka, kind: ErrorKind, says: &str) -> String {
     let began = Instant::now();
     let (consumer, producer) = tokio::join!(subscribe(&kafka), send(&kafka));
-    let errors = [consumer.unwrap_err(), producer.unwrap_err()];
     assert!(began.elapsed() < AT_START, "{says}: {:?}", began.elapsed());
+    let errors = [consumer.unwrap_err(), producer.unwrap_err()];
     for error in &errors {
         assert_eq!(error.kind(), kind, "{error:?}");
         assert!(error.to_string().contains(says), "{error:?}");

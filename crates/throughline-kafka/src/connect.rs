@@ -1,6 +1,12 @@
 //! The start: servers that answer and topics that exist, or an error that says which do not.
 
-use crate::{context::Context, errors, exchange::Exchange, refusal::refusal, subscription::Plan};
+use crate::{
+    context::Context,
+    errors,
+    exchange::Exchange,
+    refusal::{Refusal, is_away, refusal},
+    subscription::Plan,
+};
 use rdkafka::{
     consumer::{BaseConsumer, Consumer},
     error::KafkaError,
@@ -38,7 +44,7 @@ fn check_topic(
 ) -> Result<(), Error> {
     // What looks like a wrong setting may be a server that goes away: only if it stays for half of the time.
     let patience = deadline.saturating_duration_since(Instant::now()) / 2;
-    let mut refused = None;
+    let mut refused: Option<(Refusal, String, Instant)> = None;
     loop {
         hear(consumer);
         // In slices, so that a refused login or an abandoned attempt ends the wait.
@@ -61,17 +67,22 @@ fn check_topic(
         hear(consumer);
         let reason = consumer.context().reason();
         if let Some((code, reason)) = &reason {
-            if let Some(refusal) = refusal(*code, reason) {
-                let since = *refused.get_or_insert_with(Instant::now);
-                if refusal.certain || since.elapsed() >= patience || Instant::now() >= deadline {
-                    return Err(refusal.error(servers, reason.clone()));
+            match refusal(*code, reason) {
+                Some(found) => {
+                    refused.get_or_insert_with(|| (found, reason.clone(), Instant::now()));
                 }
-            } else if errors::ends_source(*code) {
-                let (kind, remedy) = errors::meaning(*code);
-                return Err(Error::new(kind, servers, remedy).with_source(reason.clone()));
-            } else {
-                refused = None;
+                None if errors::ends_source(*code) => {
+                    let (kind, remedy) = errors::meaning(*code);
+                    return Err(Error::new(kind, servers, remedy).with_source(reason.clone()));
+                }
+                None if is_away(*code, reason) => refused = None,
+                None => {}
             }
+        }
+        if let Some((refusal, reason, since)) = &refused
+            && (refusal.certain || since.elapsed() >= patience || Instant::now() >= deadline)
+        {
+            return Err(refusal.error(servers, reason.clone()));
         }
         if exchange.closing().is_some() {
             return Err(Error::new(ErrorKind::Closed, servers, "the attempt was given up"));

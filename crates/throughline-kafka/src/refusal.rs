@@ -78,6 +78,13 @@ pub(crate) fn refusal(code: Code, reason: &str) -> Option<Refusal> {
     }
 }
 
+/// Whether the client did not even get as far as a connection, so that an earlier refusal was a server that went away.
+/// Other words prove nothing: a server that hangs up now and then resets the connection, which reads like any outage,
+/// while the client says the same thing again only after half a minute.
+pub(crate) fn is_away(code: Code, reason: &str) -> bool {
+    code == Code::Resolve || reason.contains("Connect to ")
+}
+
 /// Whether the connection did not last two seconds: a server that wants no login does not end it so soon.
 fn short(reason: &str) -> bool {
     let lasted = reason.rsplit_once("(after ").and_then(|(_, rest)| rest.split_once("ms"));
@@ -112,6 +119,14 @@ mod tests {
         ] {
             assert!(refusal(code, reason).is_none(), "{reason}");
         }
+    }
+
+    #[test]
+    fn only_a_server_that_cannot_be_reached_takes_a_refusal_back() {
+        let lost = Code::BrokerTransportFailure;
+        assert!(is_away(lost, "Connect to ipv4#127.0.0.1:1 failed: Connection refused (after 0ms)"));
+        assert!(is_away(Code::Resolve, "Failed to resolve 'kafka:9092': Name or service not known"));
+        assert!(!is_away(lost, "ssl://a:1: SSL handshake failed: Connection reset by peer (after 2ms)"));
     }
 
     #[test]

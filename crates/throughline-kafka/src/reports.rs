@@ -1,6 +1,12 @@
 //! What the client says of the messages of a producer, and of the producer itself.
 
-use crate::{context, errors, limits::Limits, oauth::Tokens, pending::Pending, refusal::refusal};
+use crate::{
+    context, errors,
+    limits::Limits,
+    oauth::Tokens,
+    pending::Pending,
+    refusal::{is_away, refusal},
+};
 use rdkafka::{
     ClientContext, Message as _,
     client::OAuthToken,
@@ -85,7 +91,7 @@ impl Reports {
         !self.dead.swap(true, Ordering::AcqRel)
     }
 
-    /// The client says the same thing once in half a minute: it holds until something else comes.
+    /// The client says the same thing once in half a minute: it holds until it no longer gets even that far.
     fn note(&self, code: Code, reason: &str) {
         if self.confirmed.load(Ordering::Relaxed) || code == Code::AllBrokersDown {
             return;
@@ -95,7 +101,8 @@ impl Reports {
             Some(_) => {
                 refused.get_or_insert_with(|| (code, reason.to_owned(), Instant::now()));
             }
-            None => *refused = None,
+            None if is_away(code, reason) => *refused = None,
+            None => {}
         }
     }
 

@@ -3,7 +3,10 @@
 use std::time::Duration;
 use throughline::{Message, Telemetry};
 use throughline_test::Demands;
-use throughline_tests::kafka::{Cluster, Crew, WorkerProcess};
+use throughline_tests::{
+    WorkerProcess,
+    kafka::{Cluster, Crew},
+};
 
 const MESSAGES: u64 = 500_000;
 const SIZE: usize = 1_024;

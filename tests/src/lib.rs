@@ -42,6 +42,7 @@ pub mod one_relation_a_worker;
 pub mod only_the_prefix_is_committed;
 pub mod pause_is_not_shutdown;
 pub mod probes_say_what_is;
+mod process;
 pub mod raw_headers_are_the_producers;
 mod rows;
 mod site;
@@ -56,6 +57,7 @@ mod wait;
 pub mod without_an_sdk_the_context_passes;
 
 pub use inbox::{Inbox, Told};
+pub use process::{Ended, WorkerProcess};
 pub use rows::{Run, tier};
 pub use site::Site;
 pub use stage::Stage;

@@ -147,8 +147,16 @@ fn environment(workspace: &Workspace) -> Vec<(&'static str, String)> {
         _ => " with changes",
     };
     let lock = fs::read_to_string(workspace.root().join("Cargo.lock")).unwrap_or_default();
-    let versions =
-        ["opentelemetry", "opentelemetry_sdk", "tower", "tokio", "actix", "rdkafka", "rdkafka-sys"];
+    let versions = [
+        "opentelemetry",
+        "opentelemetry_sdk",
+        "tower",
+        "tokio",
+        "actix",
+        "rdkafka",
+        "rdkafka-sys",
+        "aws-sdk-sqs",
+    ];
     let versions: Vec<_> =
         versions.iter().filter_map(|name| Some(format!("{name} {}", locked(&lock, name)?))).collect();
     vec![

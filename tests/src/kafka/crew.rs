@@ -1,7 +1,7 @@
 //! Worker processes of one group, a ledger that all of them write, and what a test does to them.
 
-use super::{Cluster, WorkerProcess, commits};
-use crate::{LONG, Run, Site, eventually};
+use super::{Cluster, commits};
+use crate::{LONG, Run, Site, WorkerProcess, eventually};
 use std::{collections::BTreeMap, time::Duration};
 use throughline::{Message, Publisher, Telemetry};
 use throughline_test::{Demands, Entry, Ev, conformance::Broker, entries};
@@ -34,7 +34,7 @@ impl Crew {
         let servers = self.cluster.servers();
         let own = ["--servers", servers, "--topic", &self.topic, "--group", &self.topic, "--ledger", folder];
         let arguments: Vec<_> = own.iter().chain(options).map(|word| (*word).to_owned()).collect();
-        WorkerProcess::start(&arguments)
+        WorkerProcess::start("kafka_worker", &arguments)
     }
 
     /// SIGKILL, written down.

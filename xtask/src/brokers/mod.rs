@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Every broker that `cargo xtask` can start.
-pub(crate) const ALL: &[&dyn Broker] = &[&kafka::PLAIN, &sqs::Sqs];
+pub(crate) const ALL: &[&dyn Broker] = &[&kafka::PLAIN, &sqs::FORGETFUL];
 
 /// What the user asked for.
 #[derive(Debug, Default, Clone)]

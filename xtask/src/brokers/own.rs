@@ -15,7 +15,9 @@ use crate::{
     brokers::{
         Broker, Scratch, TRIES, fetched, fleet,
         kafka::{Kafka, Listener},
-        port, remove_folder, spawn, wait_until_ready,
+        port, remove_folder, spawn,
+        sqs::Sqs,
+        wait_until_ready,
     },
     failure::{Failure, Outcome, While},
     file_lock::FileLock,
@@ -28,12 +30,10 @@ const FOLDER: &str = "own";
 /// In the folder of a broker: the process that serves from it.
 const PID: &str = "pid";
 
-/// A Kafka of a test's own, on a free loopback port with a folder of its own. Dropping it takes both away.
-///
-/// Everything here blocks its thread, a start for about three seconds.
+/// A broker of a test's own, on a free loopback port with a folder of its own. Dropping it takes both away.
 #[derive(Debug)]
-pub struct OwnKafka {
-    kafka: Kafka,
+struct Own<B> {
+    broker: B,
     cache: PathBuf,
     port: u16,
     /// `None` after a kill.
@@ -42,6 +42,69 @@ pub struct OwnKafka {
     // Last: whoever gets the lock takes the rest for a dead one's.
     lock: Lock,
 }
+
+impl<B: Broker> Own<B> {
+    /// Starts what `make` gives, and waits until it answers; makes another one where its port was taken meanwhile.
+    fn start(make: impl Fn() -> Outcome<B>) -> Outcome<Self> {
+        let folder = fleet::folder(&Workspace::find()?)?;
+        let mut tries = TRIES;
+        loop {
+            tries -= 1;
+            let broker = make()?;
+            let name = broker.name();
+            match Self::start_in(broker, &folder) {
+                Err(Failure::Said(words)) if tries > 0 => eprintln!("{name}: once more, since {words}"),
+                other => return other,
+            }
+        }
+    }
+
+    fn start_in(broker: B, folder: &Path) -> Outcome<Self> {
+        let own = folder.join(FOLDER);
+        fs::create_dir_all(&own).while_doing(format!("create {}", own.display()))?;
+        let cache = fetched(&broker, folder)?;
+        // While a broker is down its port is closed, and yet it is taken.
+        let (port, lock) = loop {
+            let port = port::free()?;
+            if let Some(lock) = Lock::take(own.join(format!("{}-{port}.lock", broker.name())))? {
+                break (port, lock);
+            }
+        };
+        let scratch = Scratch::create(lock.path.with_extension(""))?;
+        let mut own = Own { broker, cache, port, process: None, scratch, lock };
+        own.restart()?;
+        Ok(own)
+    }
+
+    fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    fn freeze(&self) {
+        if let Some(process) = &self.process {
+            process.group.freeze();
+        }
+    }
+
+    fn thaw(&self) {
+        if let Some(process) = &self.process {
+            process.group.thaw();
+        }
+    }
+
+    fn restart(&mut self) -> Outcome<()> {
+        self.process = None;
+        let group = spawn(&self.broker, &self.cache, &self.scratch.0, self.port)?;
+        let process = self.process.insert(Guarded::new(group, &self.scratch.0, &self.lock.path)?);
+        wait_until_ready(&self.broker, &mut process.group, &self.scratch.0, self.port)
+    }
+}
+
+/// A Kafka of a test's own, on a free loopback port with a folder of its own. Dropping it takes both away.
+///
+/// Everything here blocks its thread, a start for about three seconds.
+#[derive(Debug)]
+pub struct OwnKafka(Own<Kafka>);
 
 /// How an [`OwnKafka`] is to be.
 #[derive(Debug, Default, Clone)]
@@ -71,37 +134,14 @@ impl OwnKafkaBuilder {
     /// # Errors
     /// `Lacks` if the machine has no Java, or cannot fetch Kafka; in words, with the end of its log, if it does not start.
     pub fn start(&self) -> Result<OwnKafka, Failure> {
-        let folder = fleet::folder(&Workspace::find()?)?;
-        let mut tries = TRIES;
-        loop {
-            tries -= 1;
-            match self.start_in(&folder) {
-                Err(Failure::Said(words)) if tries > 0 => eprintln!("kafka: once more, since {words}"),
-                other => return other,
-            }
-        }
-    }
-
-    fn start_in(&self, folder: &Path) -> Outcome<OwnKafka> {
-        let own = folder.join(FOLDER);
-        fs::create_dir_all(&own).while_doing(format!("create {}", own.display()))?;
         let listener = |(name, protocol): &(String, String)| {
             Ok(Listener { name: name.clone(), protocol: protocol.clone(), port: port::free()? })
         };
-        let listeners = self.listeners.iter().map(listener).collect::<Outcome<_>>()?;
-        let kafka = Kafka { listeners, extra: self.properties.clone() };
-        let cache = fetched(&kafka, folder)?;
-        // While a broker is down its port is closed, and yet it is taken.
-        let (port, lock) = loop {
-            let port = port::free()?;
-            if let Some(lock) = Lock::take(own.join(format!("{}-{port}.lock", kafka.name())))? {
-                break (port, lock);
-            }
-        };
-        let scratch = Scratch::create(lock.path.with_extension(""))?;
-        let mut broker = OwnKafka { kafka, cache, port, process: None, scratch, lock };
-        broker.restart()?;
-        Ok(broker)
+        Own::start(|| {
+            let listeners = self.listeners.iter().map(listener).collect::<Outcome<_>>()?;
+            Ok(Kafka { listeners, extra: self.properties.clone() })
+        })
+        .map(OwnKafka)
     }
 }
 
@@ -113,37 +153,33 @@ impl OwnKafka {
 
     /// `127.0.0.1:PORT`, without encryption and login. It stays the same over restarts.
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        self.0.address()
     }
 
     /// The same of a listener that was asked for; `None` if none of that name was.
     pub fn address_of(&self, listener: &str) -> Option<String> {
-        let found = self.kafka.listeners.iter().find(|known| known.name == listener)?;
+        let found = self.0.broker.listeners.iter().find(|known| known.name == listener)?;
         Some(format!("127.0.0.1:{}", found.port))
     }
 
     /// The folder with its data and log, which goes away with it.
     pub fn folder(&self) -> &Path {
-        &self.scratch.0
+        &self.0.scratch.0
     }
 
     /// SIGSTOP: it keeps its ports, and answers nothing.
     pub fn freeze(&self) {
-        if let Some(process) = &self.process {
-            process.group.freeze();
-        }
+        self.0.freeze();
     }
 
     /// SIGCONT, after [`freeze`](Self::freeze).
     pub fn thaw(&self) {
-        if let Some(process) = &self.process {
-            process.group.thaw();
-        }
+        self.0.thaw();
     }
 
     /// SIGKILL. What it has acknowledged is in its folder.
     pub fn kill(&mut self) {
-        self.process = None;
+        self.0.process = None;
     }
 
     /// Starts it on the same port and log, after a [`kill`](Self::kill) (else kills it first), and waits until it answers.
@@ -151,10 +187,41 @@ impl OwnKafka {
     /// # Errors
     /// In words, with the end of its log, if it does not start.
     pub fn restart(&mut self) -> Result<(), Failure> {
-        self.kill();
-        let group = spawn(&self.kafka, &self.cache, &self.scratch.0, self.port)?;
-        let process = self.process.insert(Guarded::new(group, &self.scratch.0, &self.lock.path)?);
-        wait_until_ready(&self.kafka, &mut process.group, &self.scratch.0, self.port)
+        self.0.restart()
+    }
+}
+
+/// An SQS server of a test's own that keeps what it has acknowledged, on a free loopback port. Dropping it takes it away.
+///
+/// Everything here blocks its thread, a start for about two seconds.
+#[derive(Debug)]
+pub struct OwnSqs(Own<Sqs>);
+
+impl OwnSqs {
+    /// Starts it, and waits until it answers.
+    ///
+    /// # Errors
+    /// `Lacks` if the machine has no Java, or cannot fetch it; in words, with the end of its log, if it does not start.
+    pub fn start() -> Result<OwnSqs, Failure> {
+        Own::start(|| Ok(Sqs { keeps: true })).map(OwnSqs)
+    }
+
+    /// `127.0.0.1:PORT`. It stays the same over restarts.
+    pub fn address(&self) -> String {
+        self.0.address()
+    }
+
+    /// SIGKILL. What it has acknowledged is in its folder.
+    pub fn kill(&mut self) {
+        self.0.process = None;
+    }
+
+    /// Starts it on the same port with what it held, and waits until it answers.
+    ///
+    /// # Errors
+    /// In words, with the end of its log, if it does not start.
+    pub fn restart(&mut self) -> Result<(), Failure> {
+        self.0.restart()
     }
 }
 
@@ -165,7 +232,7 @@ struct Guarded {
     shell: Child,
 }
 
-/// Waits for the end of whoever holds the other end of the pipe, then does what [`OwnKafka`]'s drop would have done.
+/// Waits for the end of whoever holds the other end of the pipe, then does what the drop of its broker would have done.
 const GUARD: &str = "read _; kill -s KILL -- \"-$1\"; sleep 1; rm -rf -- \"$2\" \"$3\"";
 
 impl Guarded {

@@ -22,9 +22,15 @@ const LOGGING: &str = "logback.xml";
 /// How long the first request may take.
 const BOUND: Duration = Duration::from_secs(30);
 
-/// ElasticMQ 1.7.1, with the limits of AWS. What it holds is gone with its process.
+/// As every lane has it: what it holds is gone with its process, which is three times faster than to keep it.
+pub(super) static FORGETFUL: Sqs = Sqs { keeps: false };
+
+/// ElasticMQ 1.7.1, with the limits of AWS.
 #[derive(Debug)]
-pub(super) struct Sqs;
+pub(super) struct Sqs {
+    /// What it has acknowledged outlives a kill.
+    pub(super) keeps: bool,
+}
 
 impl Broker for Sqs {
     fn name(&self) -> &'static str {
@@ -46,7 +52,7 @@ impl Broker for Sqs {
 
     fn command(&self, cache: &Path, scratch: &Path, port: u16) -> Outcome<Command> {
         let (config, logging) = (scratch.join(CONFIG), scratch.join(LOGGING));
-        for (path, text) in [(&config, configuration(port)), (&logging, LOGBACK.to_owned())] {
+        for (path, text) in [(&config, self.configuration(scratch, port)), (&logging, LOGBACK.to_owned())] {
             fs::write(path, text).while_doing(format!("write {}", path.display()))?;
         }
         let mut command = java::java(32, 192);
@@ -73,20 +79,6 @@ impl Broker for Sqs {
     }
 }
 
-/// On loopback only (its default is every interface); with strict limits, since a test must not pass here and fail on AWS.
-fn configuration(port: u16) -> String {
-    format!(
-        "include classpath(\"application.conf\")
-node-address {{ protocol = http, host = 127.0.0.1, port = {port}, context-path = \"\" }}
-rest-sqs {{ enabled = true, bind-hostname = \"127.0.0.1\", bind-port = {port}, sqs-limits = strict }}
-rest-stats {{ enabled = false }}
-# Longer than the longest poll of SQS, 20 s.
-pekko.http.server.request-timeout = 30 s
-pekko.loglevel = \"WARNING\"
-"
-    )
-}
-
 const LOGBACK: &str = "<configuration>
   <appender name=\"out\" class=\"ch.qos.logback.core.ConsoleAppender\">
     <encoder><pattern>%d{HH:mm:ss.SSS} %-5level %logger{20} %msg%n</pattern></encoder>
@@ -94,6 +86,33 @@ const LOGBACK: &str = "<configuration>
   <root level=\"WARN\"><appender-ref ref=\"out\"/></root>
 </configuration>
 ";
+
+impl Sqs {
+    /// On loopback only (its default is every interface); with strict limits, since a test must not pass here and fail on
+    /// AWS.
+    fn configuration(&self, folder: &Path, port: u16) -> String {
+        let storage = if self.keeps { storage(&folder.display().to_string()) } else { String::new() };
+        format!(
+            "include classpath(\"application.conf\")
+node-address {{ protocol = http, host = 127.0.0.1, port = {port}, context-path = \"\" }}
+rest-sqs {{ enabled = true, bind-hostname = \"127.0.0.1\", bind-port = {port}, sqs-limits = strict }}
+rest-stats {{ enabled = false }}
+# Longer than the longest poll of SQS, 20 s.
+pekko.http.server.request-timeout = 30 s
+pekko.loglevel = \"WARNING\"
+{storage}"
+        )
+    }
+}
+
+/// Queues and messages in files.
+fn storage(folder: &str) -> String {
+    format!(
+        "queues-storage {{ enabled = true, path = \"{folder}/queues.conf\" }}
+messages-storage {{ enabled = true, driver-class = \"org.h2.Driver\", uri = \"jdbc:h2:{folder}/messages\", username = \"\", password = \"\", prune-data-on-init = false }}
+"
+    )
+}
 
 /// The answer to one request of the protocol, which proves that it is spoken there.
 fn list_queues(port: u16) -> Outcome<String> {
@@ -114,9 +133,10 @@ mod tests {
 
     #[test]
     fn the_configuration_names_loopback_only() {
-        let text = configuration(29_324);
+        let text = FORGETFUL.configuration(Path::new("/f"), 29_324);
         assert!(text.contains("bind-hostname = \"127.0.0.1\", bind-port = 29324"));
         assert!(text.contains("sqs-limits = strict"));
-        assert!(!text.contains("0.0.0.0"));
+        assert!(!text.contains("0.0.0.0") && !text.contains("storage"));
+        assert!(Sqs { keeps: true }.configuration(Path::new("/f"), 1).contains("jdbc:h2:/f/messages"));
     }
 }

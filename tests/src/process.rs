@@ -10,7 +10,7 @@ use std::{
 /// How often it is looked whether a process has ended.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// A running `kafka_worker`; killed if the test ends before it.
+/// A running worker, a program of this package; killed if the test ends before it.
 #[derive(Debug)]
 pub struct WorkerProcess(Child);
 
@@ -26,11 +26,11 @@ pub struct Ended {
 }
 
 impl WorkerProcess {
-    /// Starts the program with these arguments.
-    pub fn start(arguments: &[String]) -> Self {
+    /// Starts this program with these arguments.
+    pub fn start(program: &str, arguments: &[String]) -> Self {
         // A test binary is in `target/<profile>/deps`, and the programs are one above.
         let test = std::env::current_exe().unwrap();
-        let program = test.ancestors().nth(2).unwrap().join("kafka_worker");
+        let program = test.ancestors().nth(2).unwrap().join(program);
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
         WorkerProcess(command.spawn().unwrap())

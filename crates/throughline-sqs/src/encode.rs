@@ -23,7 +23,7 @@ use std::{collections::HashMap, time::Duration};
 use throughline_core::{Error, ErrorKind, Message};
 
 /// Attributes of one message.
-const MOST_ATTRIBUTES: usize = 10;
+pub(crate) const MOST_ATTRIBUTES: usize = 10;
 /// Bytes of one message, and of one batch: body, and names, types and values of attributes.
 pub(crate) const MOST_BYTES: usize = 1_048_576;
 /// The longest delay of one message.

@@ -33,6 +33,7 @@
 //! rules are AWS's documentation, held by unit tests and small servers that answer as it says.
 
 mod calls;
+mod carrier;
 mod config;
 mod desk;
 mod encode;
@@ -50,6 +51,7 @@ mod source;
 mod subscription;
 mod text;
 
+pub use carrier::AttributeCarrier;
 pub use config::Sqs;
 pub use headers::NotBase64;
 pub use metadata::{AttributeTypes, DeduplicationId, Delay, SnsMetadata, SqsMetadata};

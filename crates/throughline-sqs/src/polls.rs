@@ -93,6 +93,10 @@ impl Polls {
         Ok(free.saturating_sub(state.reserved + state.ready.len()))
     }
 
+    pub(crate) fn some_are_open(&self) -> bool {
+        self.state().open > 0
+    }
+
     /// One poll for at most so many, counted from the call on.
     pub(crate) fn poll(self: Arc<Self>, messages: usize) -> impl Future<Output = ()> + Send {
         let attempt = {

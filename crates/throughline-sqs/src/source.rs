@@ -18,8 +18,7 @@ use tokio::{
 const VISIBILITY: Duration = Duration::from_secs(30);
 /// How long a source that is dropped without being closed goes on to give back and to delete. Nobody waits for it.
 const DROP_DEADLINE: Duration = Duration::from_secs(5);
-/// How long a small room waits to grow while at least half of a worker is busy: a call for one message costs as much as
-/// one for ten.
+/// How long a small room waits to grow: a call for one message costs as much as one for ten.
 const GROW: Duration = Duration::from_millis(50);
 /// When nothing is to be started: somebody will say so.
 const FAR: Duration = Duration::from_secs(3600);
@@ -68,7 +67,8 @@ impl SqsSource {
                 Ok(room) => room,
                 Err(not_before) => return not_before,
             };
-            if ask < BATCH && free < self.most / 2 {
+            // Others will bring what there is meanwhile, or most of the worker is busy.
+            if ask < BATCH && (self.polls.some_are_open() || free < self.most / 2) {
                 let until = *self.small_since.get_or_insert(now) + GROW;
                 if now < until {
                     return until;

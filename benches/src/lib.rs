@@ -7,6 +7,7 @@
 //! | `cases.rs` | each thing that is measured, by name |
 //! | `measure.rs` | time, CPU time and instructions of a case |
 //! | `kafka.rs` | the loops that consume from a real Kafka |
+//! | `sqs.rs` | the loops that empty a queue of an SQS server |
 //! | `tracker.rs` | Kafka's tracker of offsets, settled out of order |
 //! | `rows.rs` | the table for people and the JSON lines for `cargo xtask bench` |
 
@@ -17,4 +18,6 @@ pub mod kafka;
 pub mod measure;
 pub mod replay;
 pub mod rows;
+#[cfg(feature = "sqs")]
+pub mod sqs;
 pub mod tracker;

@@ -2,7 +2,8 @@
 
 use crate::site::{Account, client};
 use std::time::{Duration, Instant};
-use throughline::{Message, State, Worker, handler_with};
+use throughline::{Message, State, Worker, handler_with, sqs::SqsSubscription};
+use throughline_test::conformance::{Broker, Start};
 use throughline_tests::{Inbox, Stage, Told, within};
 
 /// FC-20: the poll that is open at the stop answers a second later. No handler starts, and another receiver sees all ten
@@ -58,36 +59,38 @@ async fn a_rollout_moves_no_healthy_message_to_the_dead_letters() {
     client().set_queue_attributes().queue_url(url).attributes(attribute, policy).send().await.unwrap();
     let messages = (0..MESSAGES).map(|n| Message::new(n.to_string()));
     assert!(stage.publisher(&queue).send_all(messages).await.iter().all(Result::is_ok));
-    let (told, mut inbox) = Inbox::new();
-    let mut handled = 0;
+    let ((started, mut starts), (told, mut done)) = (Inbox::new(), Inbox::new());
+    let worker = || {
+        let state = (started.clone(), told.clone());
+        let stack = move || handler_with(state.clone(), slowly);
+        Worker::new("w", stage_subscription(&broker, &queue), stack).in_flight(2)
+    };
     for _ in 0..2 {
-        let told = told.clone();
-        let subscription = stage.subscription(&queue).visibility(Duration::from_secs(30));
-        let stack = move || handler_with(told.clone(), slowly);
-        let handle = stage.spawn(Worker::new("w", subscription, stack).in_flight(2));
-        for _ in 0..3 {
-            inbox.next().await;
-            handled += 1;
-            assert!(handle.status().waiting <= 2, "received and not started");
-        }
+        let handle = stage.spawn(worker());
+        // Stopped while both run: then no poll is open, as there is no room.
+        starts.take(2).await;
+        assert!(handle.status().waiting <= 2, "received and not started");
         stage.drain().await;
+        assert_eq!(done.take(2).await.len(), 2);
     }
-    let rest = stage.subscription(&queue);
-    stage.spawn(Worker::new("w", rest, move || handler_with(told.clone(), slowly)).in_flight(2));
-    while handled < MESSAGES {
-        inbox.next().await;
-        handled += 1;
-    }
+    stage.spawn(worker());
+    starts.take(MESSAGES - 4).await;
+    done.take(MESSAGES - 4).await;
     stage.drain().await;
     assert_eq!((broker.counts(&queue).await, broker.counts(&dead).await), ([0; 3], [0; 3]));
-    assert!(inbox.is_empty(), "each once");
+    assert!(starts.is_empty(), "each once");
+}
+
+fn stage_subscription(broker: &Account, queue: &str) -> SqsSubscription {
+    broker.subscription(queue, "", Start::Earliest)
 }
 
 async fn note(message: Message, State(told): State<Told>) {
     told.tell(message);
 }
 
-async fn slowly(message: Message, State(told): State<Told>) {
+async fn slowly(message: Message, State((started, told)): State<(Told, Told)>) {
+    started.tell(message.clone());
     tokio::time::sleep(Duration::from_millis(700)).await; // the work
     told.tell(message);
 }

@@ -2,7 +2,7 @@
 
 use aws_sdk_sqs::{
     Client, Config,
-    config::{BehaviorVersion, Credentials, Region},
+    config::{BehaviorVersion, Builder, Credentials, Region},
     types::QueueAttributeName as Attribute,
 };
 use std::{collections::BTreeMap, time::Duration};
@@ -21,14 +21,23 @@ pub(crate) fn endpoint() -> String {
     format!("http://{address}")
 }
 
-/// A raw client.
-pub(crate) fn client() -> Client {
-    let config = Config::builder()
+/// What a client of that server is made from.
+pub(crate) fn config_of(endpoint: &str) -> Builder {
+    Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::from_static("local"))
         .credentials_provider(Credentials::new("local", "local", None, None, "test"))
-        .endpoint_url(endpoint());
-    Client::from_conf(config.build())
+        .endpoint_url(endpoint)
+}
+
+/// The same of the server that the test command started.
+pub(crate) fn config() -> Builder {
+    config_of(&endpoint())
+}
+
+/// A raw client of it.
+pub(crate) fn client() -> Client {
+    Client::from_conf(config().build())
 }
 
 /// The queues of one server.
@@ -39,8 +48,18 @@ pub(crate) struct Account {
 
 impl Account {
     pub(crate) fn new() -> Self {
-        let raw = client();
+        Account::at(&endpoint())
+    }
+
+    /// The one behind this URL.
+    pub(crate) fn at(endpoint: &str) -> Self {
+        let raw = Client::from_conf(config_of(endpoint).build());
         Account { sqs: Sqs::from_client(raw.clone()), raw }
+    }
+
+    /// A sink.
+    pub(crate) fn queue(&self, queue: &str) -> SqsSink {
+        self.sqs.queue(queue)
     }
 
     /// How many messages a queue has: visible, hidden, delayed.

@@ -1,0 +1,100 @@
+//! G6: the server's process is killed for 5 s and for 30 s on the way, and started again with what it had acknowledged.
+
+use crate::site::Account;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+    },
+    time::{Duration, Instant},
+};
+use throughline::{BoxError, Error, Message, Publisher, State, Worker, handler_with};
+use throughline_test::{Demands, Entry, Ev};
+use throughline_tests::{Run, Stage, until, within};
+use tokio::task::block_in_place;
+use xtask::OwnSqs;
+
+/// What was handled and whose delete the outage ate, with what was in flight: both outages.
+const DUPLICATES: u64 = 2 * (64 + 1_000);
+/// After the server answers, until something is handled again.
+const HEALED: Duration = Duration::from_secs(5);
+/// Between two messages of the publisher.
+const PACE: Duration = Duration::from_millis(20);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_and_every_failed_send_is_told() {
+    let mut server = block_in_place(OwnSqs::start).unwrap();
+    let broker = Account::at(&format!("http://{}", server.address()));
+    let run = Run::begin(&broker, "G6", Demands::new().duplicates(DUPLICATES));
+    let mut stage = Stage::new(&broker);
+    let queue = stage.topic(1).await;
+    let handled = Arc::<AtomicU64>::default();
+    let state = (run.clone(), handled.clone());
+    let subscription = stage.subscription(&queue).visibility(Duration::from_secs(5));
+    let stack = move || handler_with(state.clone(), note);
+    let handle = stage.spawn(Worker::new("w", subscription, stack).in_flight(64));
+    let over = Arc::<AtomicBool>::default();
+    let publishing = tokio::spawn(publish(stage.publisher(&queue), run.clone(), over.clone()));
+    for outage in [5, 30].map(Duration::from_secs) {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(handled.load(SeqCst) > 0, "it works");
+        block_in_place(|| server.kill());
+        tokio::time::sleep(outage).await;
+        assert!(handle.status().reconnecting, "status tells the outage");
+        let before = handled.load(SeqCst);
+        block_in_place(|| server.restart()).unwrap();
+        let ready = Instant::now();
+        until("a message is handled again", || handled.load(SeqCst) > before).await;
+        println!("first message {:?} after the server was ready", ready.elapsed());
+        assert!(ready.elapsed() < HEALED, "{:?}", ready.elapsed());
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    over.store(true, SeqCst);
+    let (acknowledged, failed) = within("all sends", publishing).await.unwrap();
+    println!("{acknowledged} sends were acknowledged, {failed} failed");
+    assert!(failed > 0, "30 s are more than a send waits for");
+    within("everything is handled", async {
+        while broker.counts(&queue).await != [0; 3] {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await;
+    stage.end().await;
+    let row = run.conclude();
+    println!("{row}");
+}
+
+async fn note(message: Message, State((run, handled)): State<(Run, Arc<AtomicU64>)>) -> Result<(), BoxError> {
+    let id = std::str::from_utf8(message.payload())?.parse()?;
+    run.record(Entry::new(Ev::Finished, id));
+    handled.fetch_add(1, SeqCst);
+    Ok(())
+}
+
+/// Sends until it is over, never waiting for the one before; then gives how many were acknowledged and how many failed.
+async fn publish(publisher: Publisher, run: Run, over: Arc<AtomicBool>) -> (u64, u64) {
+    let mut sends = Vec::new();
+    while !over.load(SeqCst) {
+        let id = sends.len() as u64;
+        let (send, run) = (publisher.send(Message::new(id.to_string())), run.clone());
+        sends.push(tokio::spawn(async move {
+            match send.await {
+                Ok(_) => {
+                    run.record(Entry::new(Ev::Produced, id));
+                    true
+                }
+                Err(error) => {
+                    let error = error.downcast::<Error>().expect("a typed error");
+                    assert!(error.is_retriable(), "{error}");
+                    false
+                }
+            }
+        }));
+        tokio::time::sleep(PACE).await;
+    }
+    let (mut acknowledged, mut failed) = (0, 0);
+    for send in sends {
+        *(if send.await.unwrap() { &mut acknowledged } else { &mut failed }) += 1;
+    }
+    (acknowledged, failed)
+}

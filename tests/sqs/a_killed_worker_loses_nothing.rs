@@ -82,7 +82,7 @@ async fn ten_kills_lose_nothing_and_break_no_edge() {
     for worker in workers {
         worker.stop().await;
     }
-    crew.run.conclude();
+    println!("{}", crew.run.conclude());
 
     telemetry.flush(Duration::from_secs(10)).unwrap();
     assert_eq!(telemetry.dropped(), 0);
@@ -111,7 +111,7 @@ async fn members_that_join_lose_nothing() {
     for worker in [first, second, third] {
         worker.stop().await;
     }
-    crew.run.conclude();
+    println!("{}", crew.run.conclude());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -129,5 +129,5 @@ async fn graceful_stops_at_random_points_lose_and_double_nothing() {
     for worker in workers {
         worker.stop().await;
     }
-    crew.run.conclude();
+    println!("{}", crew.run.conclude());
 }

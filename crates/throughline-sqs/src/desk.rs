@@ -337,3 +337,6 @@ impl State {
 fn whole_seconds(time: Duration) -> Duration {
     Duration::from_secs(time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,9 +28,10 @@
 //! once.
 //!
 //! # What is tested how
-//! Everything goes through the wire against ElasticMQ. It differs from AWS where it does not check names of attributes, the
-//! size of body and attributes together and the 12 hours, lets an ended lease be extended, and does not know SNS; those
-//! rules are AWS's documentation, held by unit tests and small servers that answer as it says.
+//! Everything goes through the wire against ElasticMQ, and what SNS delivers against ministack. ElasticMQ differs from AWS
+//! where it does not check names of attributes, the size of body and attributes together and the 12 hours, and lets an ended
+//! lease be extended: those rules are taken from AWS's documentation, and held by unit tests and small servers that answer
+//! as it says. Nothing here was run against AWS itself.
 
 mod calls;
 mod carrier;

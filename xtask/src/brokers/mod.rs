@@ -9,6 +9,7 @@ mod kafka;
 mod kafka_wire;
 pub(crate) mod own;
 mod port;
+mod sns;
 mod sqs;
 
 use std::{
@@ -25,7 +26,7 @@ use crate::{
 };
 
 /// Every broker that `cargo xtask` can start.
-pub(crate) const ALL: &[&dyn Broker] = &[&kafka::PLAIN, &sqs::FORGETFUL];
+pub(crate) const ALL: &[&dyn Broker] = &[&kafka::PLAIN, &sqs::FORGETFUL, &sns::Sns];
 
 /// What the user asked for.
 #[derive(Debug, Default, Clone)]

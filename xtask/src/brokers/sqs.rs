@@ -67,16 +67,21 @@ impl Broker for Sqs {
     }
 
     fn warm_up(&self, port: u16) -> Outcome<()> {
-        let mut last = String::new();
-        let done = process::wait_until(BOUND, || {
-            last = list_queues(port)?;
-            Ok(last.starts_with("HTTP/1.1 200 "))
-        })?;
-        if done {
-            return Ok(());
-        }
-        Err(Failure::said(format!("did not list its queues within {} s: {last:?}", BOUND.as_secs())))
+        wait_for_queues(port)
     }
+}
+
+/// Waits until a server of the protocol of SQS lists its queues.
+pub(super) fn wait_for_queues(port: u16) -> Outcome<()> {
+    let mut last = String::new();
+    let done = process::wait_until(BOUND, || {
+        last = list_queues(port)?;
+        Ok(last.starts_with("HTTP/1.1 200 "))
+    })?;
+    if done {
+        return Ok(());
+    }
+    Err(Failure::said(format!("did not list its queues within {} s: {last:?}", BOUND.as_secs())))
 }
 
 const LOGBACK: &str = "<configuration>

@@ -110,11 +110,11 @@ pekko.loglevel = \"WARNING\"
     }
 }
 
-/// Queues and messages in files.
+/// Queues and messages in files. H2 would keep what was acknowledged in the last second in memory, and a kill would lose it.
 fn storage(folder: &str) -> String {
     format!(
         "queues-storage {{ enabled = true, path = \"{folder}/queues.conf\" }}
-messages-storage {{ enabled = true, driver-class = \"org.h2.Driver\", uri = \"jdbc:h2:{folder}/messages\", username = \"\", password = \"\", prune-data-on-init = false }}
+messages-storage {{ enabled = true, driver-class = \"org.h2.Driver\", uri = \"jdbc:h2:{folder}/messages;WRITE_DELAY=0\", username = \"\", password = \"\", prune-data-on-init = false }}
 "
     )
 }

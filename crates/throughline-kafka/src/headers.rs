@@ -6,7 +6,6 @@ use rdkafka::{
     message::{Header as RecordHeader, Headers as RecordHeaders, OwnedHeaders},
 };
 use std::{
-    ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -21,57 +20,71 @@ const LAST_MILLISECOND: i64 = 253_402_300_799_999;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadersUnreadable;
 
-/// The message of a record. Key, header names, header values and body share one buffer of exactly their size.
-pub(crate) fn message<R: rdkafka::Message>(record: &R, destination: &Arc<Destination>) -> Message {
-    let mut origin = Origin::new(destination.clone());
-    origin.partition = Some(record.partition());
-    origin.offset = Some(record.offset());
-    origin.time = time(record.timestamp());
-    build(record.key(), record.payload(), record.headers(), origin)
+/// Makes messages of records. Key, header names, header values and body of one share one buffer of exactly their size.
+#[derive(Default)]
+pub(crate) struct Copier {
+    /// How long name and value of each header of the record at hand are; kept for its capacity.
+    lengths: Vec<(usize, Option<usize>)>,
 }
 
-fn build<H: RecordHeaders>(
-    key: Option<&[u8]>,
-    payload: Option<&[u8]>,
-    headers: Option<&H>,
-    origin: Origin,
-) -> Message {
-    // The names are read for their length first: what cannot be read fails here, before anything was copied.
-    let size = catch_unwind(AssertUnwindSafe(|| {
-        let of = |h: RecordHeader<'_, &[u8]>| h.key.len() + h.value.map_or(0, <[u8]>::len);
-        headers.map_or(0, |headers| headers.iter().map(of).sum::<usize>())
-    }));
-    let (headers, size, unreadable) = match size {
-        Ok(size) => (headers, size, false),
-        Err(_) => (None, 0, true),
-    };
-    let length = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
-    let mut buffer = Vec::with_capacity(length(key) + length(payload) + size);
-    let mut copy = |part: &[u8]| {
-        let start = buffer.len();
-        buffer.extend_from_slice(part);
-        start..buffer.len()
-    };
-    let key = key.map(&mut copy);
-    let payload = payload.map(&mut copy);
-    let mut parts: Vec<(Range<usize>, Option<Range<usize>>)> = Vec::new();
-    if let Some(headers) = headers {
-        parts.reserve_exact(headers.count());
-        parts.extend(headers.iter().map(|h| (copy(h.key.as_bytes()), h.value.map(&mut copy))));
+impl Copier {
+    pub(crate) fn message<R: rdkafka::Message>(
+        &mut self,
+        record: &R,
+        destination: &Arc<Destination>,
+    ) -> Message {
+        let mut origin = Origin::new(destination.clone());
+        origin.partition = Some(record.partition());
+        origin.offset = Some(record.offset());
+        origin.time = time(record.timestamp());
+        self.build(record.key(), record.payload(), record.headers(), origin)
     }
-    let buffer = Bytes::from(buffer);
-    let slice = |range: Range<usize>| buffer.slice(range);
-    let header = |(name, value): (Range<usize>, Option<Range<usize>>)| Header {
-        // Always UTF-8, since it was a `str` a moment ago.
-        name: ByteString::try_from(slice(name)).unwrap_or_default(),
-        value: value.map(slice),
-    };
-    let list: Headers = parts.into_iter().map(header).collect();
-    let mut message = Message::received(payload.map(slice), key.map(slice), list, origin);
-    if unreadable {
-        message.extensions_mut().insert(HeadersUnreadable);
+
+    fn build<H: RecordHeaders>(
+        &mut self,
+        key: Option<&[u8]>,
+        payload: Option<&[u8]>,
+        headers: Option<&H>,
+        origin: Origin,
+    ) -> Message {
+        self.lengths.clear();
+        // The names are read for their length first: what cannot be read fails here, before anything was copied.
+        let read = catch_unwind(AssertUnwindSafe(|| {
+            let of = |h: RecordHeader<'_, &[u8]>| (h.key.len(), h.value.map(<[u8]>::len));
+            self.lengths.extend(headers.into_iter().flat_map(RecordHeaders::iter).map(of));
+        }));
+        let unreadable = read.is_err();
+        if unreadable {
+            self.lengths.clear();
+        }
+        let of_headers: usize = self.lengths.iter().map(|(name, value)| name + value.unwrap_or(0)).sum();
+        let length = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
+        let mut buffer = Vec::with_capacity(length(key) + length(payload) + of_headers);
+        for part in [key, payload].into_iter().flatten() {
+            buffer.extend_from_slice(part);
+        }
+        if let Some(headers) = headers.filter(|_| !unreadable) {
+            for header in headers.iter() {
+                buffer.extend_from_slice(header.key.as_bytes());
+                buffer.extend_from_slice(header.value.unwrap_or_default());
+            }
+        }
+        let mut rest = Bytes::from(buffer);
+        let mut next = |length: usize| rest.split_to(length);
+        let key = key.map(|key| next(key.len()));
+        let payload = payload.map(|payload| next(payload.len()));
+        let header = |&(name, value): &(usize, Option<usize>)| Header {
+            // Always UTF-8, since it was a `str` a moment ago.
+            name: ByteString::try_from(next(name)).unwrap_or_default(),
+            value: value.map(&mut next),
+        };
+        let list: Headers = self.lengths.iter().map(header).collect();
+        let mut message = Message::received(payload, key, list, origin);
+        if unreadable {
+            message.extensions_mut().insert(HeadersUnreadable);
+        }
+        message
     }
-    message
 }
 
 fn time(timestamp: Timestamp) -> Option<SystemTime> {
@@ -140,7 +153,8 @@ mod tests {
             headers.append(name, value.map(Bytes::from));
         }
         let sent = to_record(&headers, "t").unwrap();
-        let message = message(&record(Some(b"\xff\x00"), Some(b"body"), sent), &destination());
+        let message =
+            Copier::default().message(&record(Some(b"\xff\x00"), Some(b"body"), sent), &destination());
         assert_eq!(*message.headers(), headers);
         assert_eq!(message.key().unwrap().as_ref(), b"\xff\x00");
         assert_eq!(message.payload().as_ref(), b"body");
@@ -153,7 +167,7 @@ mod tests {
 
     #[test]
     fn absent_is_not_empty() {
-        let of = |key, payload| message(&record(key, payload, None), &destination());
+        let of = |key, payload| Copier::default().message(&record(key, payload, None), &destination());
         assert!(of(None, None).is_tombstone() && of(None, None).key().is_none());
         let empty = of(Some(b""), Some(b""));
         assert!(!empty.is_tombstone() && empty.key().is_some_and(|key| key.is_empty()));
@@ -192,7 +206,8 @@ mod tests {
 
     #[test]
     fn a_name_that_is_not_text_costs_the_headers_and_not_the_message() {
-        let message = build(Some(b"k"), Some(b"body"), Some(&BadNames), Origin::new(destination()));
+        let message =
+            Copier::default().build(Some(b"k"), Some(b"body"), Some(&BadNames), Origin::new(destination()));
         assert!(message.headers().is_empty());
         assert_eq!((message.payload().as_ref(), message.key().unwrap().as_ref()), (&b"body"[..], &b"k"[..]));
         assert_eq!(message.extensions().get::<HeadersUnreadable>(), Some(&HeadersUnreadable));

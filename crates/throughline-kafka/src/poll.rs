@@ -12,7 +12,7 @@ use crate::{
     connect::connect,
     context::{Change, Context},
     exchange::Exchange,
-    headers::{self, HeadersUnreadable},
+    headers::{Copier, HeadersUnreadable},
     placing::Search,
     slots::{Held, Slot},
     subscription::Plan,
@@ -61,6 +61,7 @@ pub(crate) struct Poller {
     pub(crate) by_name: HashMap<String, (Arc<Destination>, HashMap<i32, usize>)>,
     /// The slot of the last record: most are followed by one of the same partition.
     last: usize,
+    copier: Copier,
     pub(crate) held: VecDeque<Held>,
     pub(crate) all_paused: bool,
     idle_since: Option<Instant>,
@@ -120,6 +121,7 @@ pub(crate) fn run(
         slots: Vec::new(),
         by_name: HashMap::new(),
         last: 0,
+        copier: Copier::default(),
         held: VecDeque::new(),
         all_paused: false,
         idle_since: None,
@@ -251,7 +253,7 @@ impl Poller {
         if !slot.assigned || slot.revoking {
             return true;
         }
-        let message = headers::message(&record, &slot.partition.destination);
+        let message = self.copier.message(&record, &slot.partition.destination);
         if message.extensions().get::<HeadersUnreadable>().is_some() {
             self.observer.observe(Event::HeadersUnreadable {
                 destination: &slot.partition.destination,

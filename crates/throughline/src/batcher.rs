@@ -2,11 +2,10 @@
 //!
 //! Free of I/O and tokio, as `lanes.rs` is, so that it is tested against a model.
 
-use crate::lanes::{LaneId, Ordering};
-use hashbrown::{DefaultHashBuilder, HashMap};
+use crate::lanes::{Hashes, LaneId, Ordering};
+use hashbrown::HashMap;
 use std::{
     collections::VecDeque,
-    hash::BuildHasher,
     time::{Duration, Instant},
 };
 use throughline_core::PartitionIndex;
@@ -62,7 +61,7 @@ impl BatchPolicy {
 pub(crate) struct Batcher<T> {
     policy: BatchPolicy,
     ordering: Ordering,
-    hasher: DefaultHashBuilder,
+    hashes: Hashes,
     groups: Vec<Group<T>>,
     /// Groups in which something waits; they take turns.
     ring: VecDeque<usize>,
@@ -116,7 +115,7 @@ impl<T> Batcher<T> {
         Batcher {
             policy,
             ordering,
-            hasher: DefaultHashBuilder::default(),
+            hashes: Hashes::new(ordering),
             groups: Vec::new(),
             ring: VecDeque::new(),
             lanes: Vec::new(),
@@ -138,11 +137,7 @@ impl<T> Batcher<T> {
         key: impl for<'a> FnOnce(&'a T) -> Option<&'a [u8]>,
     ) {
         self.waiting += 1;
-        let hash = match (self.ordering, key(&item)) {
-            (Ordering::None, _) | (Ordering::Key, None) => None,
-            (Ordering::Key, Some(key)) => Some(self.hasher.hash_one((partition, key))),
-            (Ordering::Partition, _) => Some(self.hasher.hash_one(partition)),
-        };
+        let hash = self.hashes.of(partition, key(&item));
         let place = Place { partition, hash, lane: None };
         let entry = Entry { item, place, limit: self.policy.limit(deliveries), since: self.now };
         match hash.and_then(|hash| self.by_hash.get(&hash)) {

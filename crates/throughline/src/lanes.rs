@@ -22,6 +22,28 @@ pub enum Ordering {
     None,
 }
 
+/// The hash of what orders a message: two of the same are handled one after the other.
+pub(crate) struct Hashes {
+    ordering: Ordering,
+    hasher: DefaultHashBuilder,
+}
+
+impl Hashes {
+    pub(crate) fn new(ordering: Ordering) -> Self {
+        Hashes { ordering, hasher: DefaultHashBuilder::default() }
+    }
+
+    /// `None` of what has no order.
+    #[inline]
+    pub(crate) fn of(&self, partition: PartitionIndex, key: Option<&[u8]>) -> Option<u64> {
+        match (self.ordering, key) {
+            (Ordering::None, _) | (Ordering::Key, None) => None,
+            (Ordering::Key, Some(key)) => Some(self.hasher.hash_one((partition, key))),
+            (Ordering::Partition, _) => Some(self.hasher.hash_one(partition)),
+        }
+    }
+}
+
 /// A lane that runs or is parked. Stale ones are told apart from whatever took their place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct LaneId {
@@ -31,8 +53,7 @@ pub(crate) struct LaneId {
 
 /// Waiting and parked items, by lane.
 pub(crate) struct Lanes<T> {
-    ordering: Ordering,
-    hasher: DefaultHashBuilder,
+    hashes: Hashes,
     /// From the hash of what orders to its lane. Two keys of equal hash share a lane: one more order than was asked
     /// for, never one less, and no key need be kept.
     by_hash: HashMap<u64, u32, BuildHasherDefault<Identity>>,
@@ -78,8 +99,7 @@ struct Identity(u64);
 impl<T> Lanes<T> {
     pub(crate) fn new(ordering: Ordering) -> Self {
         Lanes {
-            ordering,
-            hasher: DefaultHashBuilder::default(),
+            hashes: Hashes::new(ordering),
             by_hash: HashMap::default(),
             lanes: Vec::new(),
             free_lanes: Vec::new(),
@@ -100,11 +120,7 @@ impl<T> Lanes<T> {
         key: impl for<'a> FnOnce(&'a T) -> Option<&'a [u8]>,
     ) {
         self.waiting += 1;
-        let hash = match (self.ordering, key(&item)) {
-            (Ordering::None, _) | (Ordering::Key, None) => None,
-            (Ordering::Key, Some(key)) => Some(self.hasher.hash_one((partition, key))),
-            (Ordering::Partition, _) => Some(self.hasher.hash_one(partition)),
-        };
+        let hash = self.hashes.of(partition, key(&item));
         let Some(hash) = hash else {
             let index = open(&mut self.lanes, &mut self.free_lanes, partition, None, item);
             return self.make_ready(index);

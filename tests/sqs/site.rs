@@ -107,6 +107,8 @@ impl Broker for Account {
 impl Site for Account {
     const NAME: &'static str = "sqs";
 
+    const MANY: usize = 10_000;
+
     async fn committed(&self, _: &str, _: &str) -> BTreeMap<i32, i64> {
         BTreeMap::new()
     }

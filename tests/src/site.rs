@@ -8,6 +8,9 @@ pub trait Site: Broker {
     /// Its name, as in a row of the guarantees.
     const NAME: &'static str;
 
+    /// How many messages are many. Tier 1 takes fewer where each costs a request.
+    const MANY: usize = 50_000;
+
     /// The next offset that would be delivered to this group after a restart, of each partition where it committed
     /// anything.
     fn committed(&self, topic: &str, group: &str) -> impl Future<Output = BTreeMap<i32, i64>> + Send;

@@ -12,12 +12,14 @@ mod a_long_handler_keeps_its_partition;
 mod a_refused_connection_says_what_is_wrong;
 #[cfg(feature = "tls")]
 mod a_secured_broker;
+mod a_static_member_is_one;
 mod a_storm_of_rebalances_loses_nothing;
 mod a_wrong_clock_harms_nothing;
 mod commits_have_spans_on_request;
 mod keys_keep_their_order_over_members;
 mod members_that_join_lose_nothing;
 mod odd_times_harm_nothing;
+mod offsets_that_expired_are_told;
 mod partitions_that_move;
 
 use throughline_tests::kafka::Cluster;

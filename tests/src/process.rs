@@ -48,10 +48,15 @@ impl WorkerProcess {
     }
 
     /// SIGTERM, and waits until it has ended.
-    pub async fn end(mut self) -> Ended {
-        let since = Instant::now();
+    pub async fn end(self) -> Ended {
         let told = Command::new("kill").args(["-TERM", &self.id().to_string()]).status().unwrap();
         assert!(told.success());
+        self.ended().await
+    }
+
+    /// Waits until it has ended by itself.
+    pub async fn ended(mut self) -> Ended {
+        let since = Instant::now();
         loop {
             if let Some(status) = self.0.try_wait().unwrap() {
                 let mut output = String::new();
@@ -63,7 +68,7 @@ impl WorkerProcess {
         }
     }
 
-    /// The same: it must end cleanly.
+    /// SIGTERM: it must end cleanly.
     pub async fn stop(self) {
         let ended = self.end().await;
         assert!(ended.status.success(), "a drained worker exits with success: {ended:?}");

@@ -91,10 +91,9 @@ impl Poller {
         let still = !self.all_paused && !self.failed && self.held.iter().all(|held| held.slot != at);
         let slot = &mut self.slots[at];
         let resting = figures.resting().filter(|_| still && slot.is_flowing());
-        if resting.is_some() && resting == slot.end {
-            slot.partition.reach(figures.eof_offset);
+        if let Some(end) = seen_twice(&mut slot.end, resting) {
+            slot.partition.reach(end);
         }
-        slot.end = resting;
         let end = figures.visible_end(self.plan.read_committed);
         if let Some(done) = slot.partition.lowest_open().filter(|_| end >= 0) {
             self.observer.observe(Event::Lag {
@@ -104,6 +103,14 @@ impl Poller {
             });
         }
     }
+}
+
+/// Takes where a log now rests, and gives it if it rested there before: what the client had handed out when it counted may
+/// reach us after its figures, and not after the next.
+fn seen_twice(before: &mut Option<i64>, now: Option<i64>) -> Option<i64> {
+    let same = *before == now;
+    *before = now;
+    now.filter(|_| same)
 }
 
 impl Slot {
@@ -147,5 +154,13 @@ mod tests {
         assert_eq!(of(r#""fetchq_cnt":0"#, r#""fetchq_cnt":1"#), None);
         assert_eq!(of(r#""next_offset":7"#, r#""next_offset":6"#), None);
         assert_eq!(of("active", "offset-wait"), None);
+    }
+
+    #[test]
+    fn an_end_counts_once_it_is_seen_twice_in_a_row() {
+        let mut before = None;
+        let seen = [None, Some(7), None, Some(7), Some(8), Some(8), Some(8), None, Some(8)];
+        let counts = seen.map(|now| seen_twice(&mut before, now));
+        assert_eq!(counts, [None, None, None, None, None, Some(8), Some(8), None, None]);
     }
 }

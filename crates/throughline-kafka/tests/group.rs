@@ -361,19 +361,3 @@ async fn a_topic_that_does_not_exist_is_named_at_the_start() {
     assert_eq!((error.kind(), error.resource()), (ErrorKind::NotFound, "no-such-topic"));
     assert!(error.to_string().contains("auto.create.topics.enable"), "{error}");
 }
-
-#[tokio::test]
-async fn another_assignment_than_the_groups_ends_with_a_word_on_both() {
-    let kafka = quick(kafka());
-    let name = topic(&kafka, "protocols", 1).await;
-    let group = kafka.group(&name).topic(&name);
-    let first = Member::join(&group.clone().assignment(Assignment::Eager), 10).await;
-    until(|| !first.seen.assigned.lock().unwrap().is_empty()).await;
-    let mut second = Member::join(&group.assignment(Assignment::Cooperative), 10).await;
-    let error = tokio::time::timeout(LONG, second.source.receive()).await.unwrap().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Config);
-    for part in ["assignment", "`range`", "`cooperative-sticky`"] {
-        assert!(error.to_string().contains(part), "{error}");
-    }
-    first.close().await.unwrap();
-}

@@ -6,6 +6,7 @@
 use clap::Parser;
 use opentelemetry_sdk::trace::SimpleSpanProcessor;
 use std::{
+    fs::File,
     path::PathBuf,
     process::ExitCode,
     sync::{
@@ -37,6 +38,9 @@ struct Args {
     /// A file to append spans to.
     #[arg(long)]
     spans: Option<PathBuf>,
+    /// A file for its warnings and errors.
+    #[arg(long)]
+    log: Option<PathBuf>,
     #[arg(long, default_value_t = 64)]
     in_flight: usize,
     /// The longest that a handler takes; each takes a random part of it.
@@ -83,9 +87,17 @@ async fn run(args: Args) -> Result<(), BoxError> {
             Telemetry::builder("kafka_worker").processor(SimpleSpanProcessor::new(exporter)).build()?
         }
     };
-    // A killed member is noticed after its session: short, so that a test of many kills ends.
-    let mut kafka =
-        Kafka::new(&args.servers).set("session.timeout.ms", "2000").set("heartbeat.interval.ms", "300");
+    if let Some(path) = &args.log {
+        let log = std::sync::Mutex::new(File::create(path)?);
+        let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_writer(log);
+        subscriber.with_ansi(false).init();
+    }
+    let mut kafka = Kafka::new(&args.servers);
+    // With the newer protocol both are the broker's.
+    if !args.properties.iter().any(|property| property == "group.protocol=consumer") {
+        // A killed member is noticed after its session: short, so that a test of many kills ends.
+        kafka = kafka.set("session.timeout.ms", "2000").set("heartbeat.interval.ms", "300");
+    }
     for property in &args.properties {
         let (name, value) = property.split_once('=').ok_or("a property is name=value")?;
         kafka = kafka.set(name, value);

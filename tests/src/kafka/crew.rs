@@ -71,6 +71,12 @@ impl Crew {
         }
     }
 
+    /// Publishes bare numbers at once, in turn to the partitions 0 and 1.
+    pub async fn publish_to_both(&self, ids: std::ops::Range<u64>) {
+        let message = |id: u64| Message::new(id.to_string()).with_partition(i32::try_from(id % 2).unwrap());
+        self.publish(&Telemetry::off(), ids, Duration::ZERO, message).await;
+    }
+
     /// Until the group has committed so many messages in all.
     pub async fn wait_for_commits(&self, messages: u64) {
         let deadline = tokio::time::Instant::now() + 3 * LONG;
@@ -93,6 +99,11 @@ impl Crew {
     /// Where the group is.
     pub async fn committed(&self) -> BTreeMap<i32, i64> {
         self.cluster.committed(&self.topic, &self.topic).await
+    }
+
+    /// How many messages this process has handled.
+    pub fn finished_by(&self, process: u32) -> usize {
+        self.entries().iter().filter(|entry| entry.ev == Ev::Finished && entry.pid == process).count()
     }
 
     /// What all processes wrote so far.

@@ -83,6 +83,7 @@ pub(crate) struct Seen {
     pub(crate) lost: AtomicU32,
     pub(crate) unreadable: AtomicU32,
     pub(crate) assigned: Mutex<Vec<i32>>,
+    pub(crate) rebalances: AtomicU32,
     pub(crate) unreadable_batches: Mutex<Vec<(ErrorKind, String)>>,
     pub(crate) lags: Mutex<Vec<(i32, i64)>>,
     /// Each as (partition, from, to).
@@ -127,6 +128,7 @@ impl Observe for Seen {
                 self.unreadable_batches.lock().unwrap().push((error.kind(), error.to_string()));
             }
             Event::Rebalanced { assigned, revoked } => {
+                self.rebalances.fetch_add(1, Ordering::SeqCst);
                 let mut mine = self.assigned.lock().unwrap();
                 mine.retain(|p| !revoked.iter().any(|(_, r)| r == p));
                 mine.extend(assigned.iter().map(|(_, p)| *p));

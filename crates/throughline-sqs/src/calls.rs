@@ -78,6 +78,9 @@ impl Calls {
             return Err(Error::new(ErrorKind::Config, queue, "name the queue, or give its URL"));
         }
         let config = sqs.config().await.clone();
+        if config.region().is_none() {
+            return Err(errors::without_region("GetQueueUrl", name));
+        }
         let clients = Clients::new(&config, wait);
         let mut calls =
             Calls { name: name.into(), url: queue.to_owned(), config, wait, clients: RwLock::new(clients) };

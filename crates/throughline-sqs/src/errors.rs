@@ -49,6 +49,12 @@ pub(crate) fn from_entry(entry: &BatchResultErrorEntry, action: &str, resource: 
     Error::new(kind, resource, remedy).with_source(text)
 }
 
+/// A configuration without a region, found before the SDK complains of what it looks for first.
+pub(crate) fn without_region(action: &str, queue: &str) -> Error {
+    let (kind, remedy) = no_region(action);
+    Error::new(kind, queue, remedy)
+}
+
 /// The same error once more, for the next message of its batch.
 pub(crate) fn again(error: &Error) -> Error {
     let copy = Error::new(error.kind(), error.resource(), error.remedy());
@@ -115,12 +121,16 @@ fn meaning(code: &str, action: &str) -> (ErrorKind, String) {
     }
 }
 
+/// Requests are signed for a region, so there is none without.
+fn no_region(action: &str) -> (ErrorKind, String) {
+    (ErrorKind::Config, format!("`{action}` knows no region: set `AWS_REGION`, or `region` in the profile"))
+}
+
 /// What never left this machine. The SDK has no types for it, so its words decide.
 fn of_setup(words: &str, action: &str) -> (ErrorKind, String) {
     let lower = words.to_ascii_lowercase();
     if lower.contains("region") {
-        let remedy = format!("`{action}` knows no region: set `AWS_REGION`, or `region` in the profile");
-        (ErrorKind::Config, remedy)
+        no_region(action)
     } else if ["credential", "identity", "sso", "token"].iter().any(|word| lower.contains(word)) {
         let remedy = format!(
             "`{action}` found no credentials: set `AWS_PROFILE` or `AWS_ACCESS_KEY_ID`, or log in (`aws sso login`)"

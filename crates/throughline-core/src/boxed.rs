@@ -36,6 +36,10 @@ impl Subscription for BoxSubscription {
         self.0.redelivery()
     }
 
+    fn in_order(&self) -> bool {
+        self.0.in_order()
+    }
+
     fn capacity(&self, in_flight: usize) -> Capacity {
         self.0.capacity(in_flight)
     }
@@ -66,6 +70,7 @@ impl Settler for BoxSettler {
 trait DynSubscription: Send + Sync {
     fn subscribe(&self, demand: Demand, observer: Observer) -> BoxFuture<'_, Result<BoxSource, Error>>;
     fn redelivery(&self) -> Redelivery;
+    fn in_order(&self) -> bool;
     fn capacity(&self, in_flight: usize) -> Capacity;
 }
 
@@ -78,6 +83,10 @@ impl<S: Subscription> DynSubscription for S {
 
     fn redelivery(&self) -> Redelivery {
         Subscription::redelivery(self)
+    }
+
+    fn in_order(&self) -> bool {
+        Subscription::in_order(self)
     }
 
     fn capacity(&self, in_flight: usize) -> Capacity {

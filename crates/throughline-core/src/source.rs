@@ -25,6 +25,11 @@ pub trait Subscription: Send + Sync + 'static {
     /// Who delivers a nacked message again.
     fn redelivery(&self) -> Redelivery;
 
+    /// Whether it can only be consumed by a worker of batches in the order of each partition. Default no.
+    fn in_order(&self) -> bool {
+        false
+    }
+
     /// How much a worker of this concurrency may hold in all: running, waiting in a lane, parked for a retry.
     fn capacity(&self, in_flight: usize) -> Capacity;
 }

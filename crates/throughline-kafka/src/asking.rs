@@ -9,6 +9,7 @@ use crate::{
     context::Context,
     errors,
     positions::{self, Place, Wanted},
+    transactional::{Refused, Transactions},
 };
 use rdkafka::{
     TopicPartitionList,
@@ -26,8 +27,8 @@ use throughline_core::{ByteString, Error, ErrorKind};
 pub(crate) enum Ask {
     /// Commits these offsets.
     Commit(TopicPartitionList),
-    /// Where to read these partitions.
-    Positions(Vec<Wanted>, Start),
+    /// Where to read these partitions, once those that are to be ours alone are.
+    Positions(Vec<Wanted>, Start, Option<Arc<Transactions>>),
     /// Which of these topics do not exist.
     Missing(Vec<String>),
 }
@@ -36,6 +37,8 @@ pub(crate) enum Ask {
 pub(crate) enum Answer {
     Commit(Result<(), Code>),
     Positions(Result<Vec<Place>, Code>),
+    /// Nothing but other settings can help.
+    Failed(Error),
     /// Unknown if it could not be asked.
     Missing(Option<Vec<ByteString>>),
 }
@@ -57,8 +60,13 @@ fn run(consumer: &BaseConsumer<Context>, asked: &Receiver<Ask>) {
     for ask in asked {
         let answer = match ask {
             Ask::Commit(list) => Answer::Commit(commit(consumer, &list).map_err(code)),
-            Ask::Positions(wanted, start) => {
-                Answer::Positions(positions::find(consumer, start, wanted).map_err(code))
+            Ask::Positions(wanted, start, transactions) => {
+                // Before the question: an owner before us could still change the answer.
+                match transactions.map_or(Ok(()), |transactions| transactions.prepare(&wanted)) {
+                    Ok(()) => Answer::Positions(positions::find(consumer, start, wanted).map_err(code)),
+                    Err(Refused::Code(code)) => Answer::Positions(Err(code)),
+                    Err(Refused::Error(error)) => Answer::Failed(error),
+                }
             }
             Ask::Missing(topics) => Answer::Missing(connect::missing(consumer, &topics)),
         };

@@ -12,10 +12,14 @@ use crate::{
     placing::{Looking, Search},
     poll::Poller,
     slots::NONE,
+    transactional::Owned,
 };
 use rdkafka::{TopicPartitionList, consumer::Consumer};
-use std::time::{Duration, Instant};
-use throughline_core::{Error, ErrorKind, Event, Lease};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use throughline_core::{Error, ErrorKind, Event, Extensions, Lease};
 
 /// How long the broker may take to confirm the commit of what is given up.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -37,6 +41,7 @@ impl Poller {
                     Answer::Commit(result) => self.on_committed(result),
                     Answer::Positions(places) => self.on_places(places),
                     Answer::Missing(topics) => self.on_missing(topics),
+                    Answer::Failed(error) => self.fail(error),
                 }
             }
             if let Some(statistics) = inbox.statistics {
@@ -64,6 +69,18 @@ impl Poller {
         slot.partition.assign();
         let (owner, lease) = Lease::new(Some(self.demand.clone()));
         slot.lease = Some((owner, lease));
+        slot.extensions = Extensions::default();
+        if let Some(by) = &slot.by {
+            let partition = slot.partition.clone();
+            partition.cover_nothing();
+            slot.extensions.insert(Arc::new(Owned {
+                generation: partition.generation(),
+                partition,
+                by: by.clone(),
+                consumer: Arc::downgrade(&self.consumer),
+                exchange: self.exchange.clone(),
+            }));
+        }
         (slot.assigned, slot.revoking, slot.paused) = (true, false, false);
         (slot.requested, slot.committed, slot.next, slot.end) = (NONE, NONE, NONE, None);
         self.demand.assign(slot.partition.index);
@@ -123,6 +140,7 @@ impl Poller {
         for at in &mine {
             let slot = &mut self.slots[*at];
             (slot.assigned, slot.revoking, slot.paused) = (false, false, false);
+            (slot.by, slot.extensions) = (None, Extensions::default());
             self.demand.unassign(slot.partition.index);
         }
         self.tell(&[], &mine);

@@ -6,7 +6,7 @@ use std::{
     sync::atomic::Ordering,
     time::{Duration, Instant},
 };
-use throughline_core::{Event, Settled, Settlement};
+use throughline_core::{Error, ErrorKind, Event, Settled, Settlement};
 
 /// Committed sooner than by the interval after this many messages, but not more often than this.
 const COMMIT_AFTER: usize = 10_000;
@@ -28,6 +28,11 @@ struct Part {
 impl Poller {
     /// Commits the contiguous prefixes if it is time.
     pub(crate) fn commit_if_due(&mut self) {
+        if self.slots.iter().any(|slot| slot.partition.is_misused()) {
+            let remedy = "messages were acknowledged outside of a transaction: put the `TransactionLayer` around the \
+                          stack of a worker of batches";
+            return self.fail(Error::new(ErrorKind::Config, &*self.plan.group, remedy));
+        }
         let (done, since) = (self.progress.load(Ordering::Relaxed), self.last_commit.elapsed());
         let due = since >= self.plan.commit_interval || (done >= COMMIT_AFTER && since >= COMMIT_GAP);
         // What is done while the worker drains is committed when it closes, after its publishers were flushed: one that
@@ -66,7 +71,10 @@ impl Poller {
             asked.push(Part { slot: at, generation: slot.partition.generation(), offset, count });
         }
         self.outstanding = Some(Outstanding { since: Instant::now(), parts: asked });
-        if self.asking.send(Ask::Commit(list)).is_err() {
+        if self.plan.transactions.is_some() {
+            // A transaction has committed it: it is only told.
+            self.on_committed(Ok(()));
+        } else if self.asking.send(Ask::Commit(list)).is_err() {
             self.on_committed(Err(Code::Fail));
         }
     }

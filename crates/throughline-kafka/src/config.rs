@@ -36,6 +36,10 @@ const PRODUCER_DEFAULTS: [(&str, &str); 6] = [
     ("topic.metadata.propagation.max.ms", "10000"),
 ];
 
+/// In place of some of these: a message may not be under way for longer than its transaction.
+const TRANSACTIONAL_DEFAULTS: [(&str, &str); 2] =
+    [("transaction.timeout.ms", "60000"), ("message.timeout.ms", "60000")];
+
 /// Properties that would break a promise: the values that are allowed (none: not at all), and why.
 const FORBIDDEN: [(&str, &[&str], &str); 9] = [
     ("enable.auto.commit", &["false"], "it commits messages that are not done; leave it out"),
@@ -50,7 +54,7 @@ const FORBIDDEN: [(&str, &[&str], &str); 9] = [
         &["all", "-1", "1"],
         "without an acknowledgement a receipt means nothing; use `all`",
     ),
-    ("transactional.id", &[], "transactions are not supported yet; leave it out"),
+    ("transactional.id", &[], "say it with `.exactly_once(..)` of a subscription"),
 ];
 
 /// A Kafka cluster: the factory of its subscriptions and sinks.
@@ -202,6 +206,12 @@ impl Kafka {
         let mut config = self.client_config()?;
         self.defaults(&mut config, &PRODUCER_DEFAULTS);
         config.create_native_config().map_err(|error| errors::of_config(error, self.servers(), &config))?;
+        Ok(config)
+    }
+
+    pub(crate) fn transactional_config(&self) -> Result<ClientConfig, Error> {
+        let mut config = self.producer_config()?;
+        self.defaults(&mut config, &TRANSACTIONAL_DEFAULTS);
         Ok(config)
     }
 

@@ -82,6 +82,8 @@ mod slots;
 mod source;
 mod statistics;
 mod subscription;
+mod transaction;
+mod transactional;
 mod trouble;
 
 pub use admin::Admin;
@@ -92,3 +94,4 @@ pub use settler::KafkaSettler;
 pub use sink::{KafkaSink, SendFuture};
 pub use source::KafkaSource;
 pub use subscription::{Assignment, KafkaSubscription, Start};
+pub use transaction::{Transacted, Transaction, TransactionLayer};

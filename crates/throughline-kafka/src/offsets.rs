@@ -152,6 +152,12 @@ impl Tracker {
         self.started.then_some(self.base)
     }
 
+    /// How many offsets below `end` are not done.
+    pub(crate) fn open_below(&self, end: i64) -> usize {
+        let is_open = |offset: &i64| self.done[word(*offset)] >> offset.rem_euclid(BITS) & 1 == 0;
+        (self.base..end.min(self.next)).filter(is_open).count()
+    }
+
     /// Whether the next offset in a row would be refused.
     pub(crate) fn full(&self) -> bool {
         self.next - self.base >= WINDOW

@@ -1,9 +1,12 @@
 //! One partition, shared by the poll thread and the settlers of its messages.
 
-use crate::offsets::{Mark, Refused, Ticket, Tracker};
+use crate::{
+    offsets::{Mark, Refused, Ticket, Tracker},
+    slots::NONE,
+};
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
 };
 use throughline_core::{Destination, PartitionIndex};
 
@@ -16,6 +19,23 @@ pub(crate) struct Partition {
     tracker: Mutex<Tracker>,
     /// How much was completed in all partitions of the source since the last commit.
     progress: Arc<AtomicUsize>,
+    /// What transactions have committed everything below of; without them everything.
+    covered: AtomicI64,
+    misused: AtomicBool,
+}
+
+/// What a batch is to the transactions of its partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Span {
+    /// All that is open up to its last offset.
+    Run,
+    /// Committed already.
+    Done,
+    PartlyDone,
+    /// Of an earlier assignment.
+    Stale,
+    /// Something below is open and not in it.
+    Other,
 }
 
 /// What a revoked partition leaves behind.
@@ -35,7 +55,7 @@ impl Partition {
         index: PartitionIndex,
         progress: Arc<AtomicUsize>,
     ) -> Self {
-        Partition { destination, number, index, tracker: Mutex::new(Tracker::new()), progress }
+        Partition { destination, number, index, tracker: Mutex::new(Tracker::new()), progress, covered: AtomicI64::new(i64::MAX), misused: AtomicBool::default() }
     }
 
     pub(crate) fn topic(&self) -> &str {
@@ -49,7 +69,7 @@ impl Partition {
     /// Ends the assignment. What was completed until now and what never will be is one cut, under one lock.
     pub(crate) fn revoke(&self) -> Rest {
         let mut tracker = self.tracker();
-        let (lowest_open, completed) = (tracker.lowest_open(), tracker.take_completed());
+        let (lowest_open, completed) = (self.committable(&tracker), tracker.take_completed());
         Rest { lowest_open, completed, held: tracker.revoke() }
     }
 
@@ -89,12 +109,59 @@ impl Partition {
     /// The offset that may be committed if it is above `known`, and how many were completed since the last time.
     pub(crate) fn progress_above(&self, known: i64) -> Option<(i64, usize)> {
         let mut tracker = self.tracker();
-        let offset = tracker.lowest_open().filter(|offset| *offset > known)?;
+        let offset = self.committable(&tracker).filter(|offset| *offset > known)?;
         Some((offset, tracker.take_completed()))
     }
 
     pub(crate) fn generation(&self) -> u64 {
         self.tracker().generation()
+    }
+
+    /// From here on only what a transaction has committed counts.
+    pub(crate) fn cover_nothing(&self) {
+        self.covered.store(NONE, Ordering::Release);
+    }
+
+    /// A transaction of this assignment has committed everything below.
+    pub(crate) fn cover(&self, generation: u64, offset: i64) {
+        let tracker = self.tracker();
+        if tracker.generation() == generation {
+            self.covered.store(offset, Ordering::Release);
+        }
+    }
+
+    pub(crate) fn covers(&self, offset: i64) -> bool {
+        offset < self.covered.load(Ordering::Acquire)
+    }
+
+    /// What these offsets, in their order, are to a transaction.
+    pub(crate) fn span(&self, generation: u64, offsets: &[i64]) -> Span {
+        let tracker = self.tracker();
+        let done = offsets.iter().filter(|offset| self.covers(**offset)).count();
+        let end = offsets.last().map_or(0, |last| last + 1);
+        match done {
+            _ if tracker.generation() != generation => Span::Stale,
+            0 if tracker.open_below(end) == offsets.len() => Span::Run,
+            0 => Span::Other,
+            _ if done == offsets.len() => Span::Done,
+            _ => Span::PartlyDone,
+        }
+    }
+
+    /// Something was acknowledged that no transaction has committed.
+    pub(crate) fn misuse(&self, ticket: Ticket) -> Mark {
+        let mark = self.give_back(ticket);
+        // The poll thread ends the source for it.
+        self.misused.fetch_or(mark == Mark::Taken, Ordering::Relaxed);
+        mark
+    }
+
+    pub(crate) fn is_misused(&self) -> bool {
+        self.misused.load(Ordering::Relaxed)
+    }
+
+    fn committable(&self, tracker: &Tracker) -> Option<i64> {
+        tracker.lowest_open().map(|offset| offset.min(self.covered.load(Ordering::Acquire)))
     }
 
     // Held for some 20 ns each time, and never across a call of the client.

@@ -3,7 +3,7 @@
 use crate::flow::Place;
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 use throughline_core::{Error, Receipt};
 use tokio::sync::{Notify, oneshot};
@@ -14,6 +14,8 @@ pub(crate) struct Ledger {
     in_flight: AtomicUsize,
     /// Failed sends that nobody awaited.
     unseen: AtomicUsize,
+    /// Any failed, awaited or not.
+    failed: AtomicBool,
     idle: Notify,
 }
 
@@ -27,6 +29,10 @@ pub(crate) struct Pending {
 }
 
 impl Ledger {
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
     /// Waits until nothing is under way, and says how many failed with nobody looking since the last time.
     pub(crate) async fn settle(&self) -> usize {
         loop {
@@ -56,6 +62,9 @@ impl Pending {
     /// Says whether somebody heard it, or needs not to.
     pub(crate) fn answer(self, result: Result<Receipt, Error>) -> bool {
         let failed = result.is_err();
+        if failed {
+            self.ledger.failed.store(true, Ordering::Release);
+        }
         let unheard = self.answer.send(result).is_err() && failed;
         if unheard {
             self.ledger.unseen.fetch_add(1, Ordering::AcqRel);

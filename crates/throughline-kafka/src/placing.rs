@@ -61,11 +61,13 @@ impl Poller {
                 wanted.collect()
             }
         };
+        let given = matches!(looking, Looking::Given(_));
+        let transactions = self.plan.transactions.clone().filter(|_| given);
         self.search = Some(Search { looking, again: None });
         // A cooperative rebalance may give nothing, and waits for the answer all the same.
         if wanted.is_empty() {
             self.on_places(Ok(Vec::new()));
-        } else if self.asking.send(Ask::Positions(wanted, self.plan.start)).is_err() {
+        } else if self.asking.send(Ask::Positions(wanted, self.plan.start, transactions)).is_err() {
             self.on_places(Err(Code::Fail));
         }
     }
@@ -115,6 +117,8 @@ impl Poller {
         let mut anew = Vec::new();
         for place in places {
             let at = self.slot(&place.topic, place.number);
+            let transactions = self.plan.transactions.as_ref();
+            self.slots[at].by = transactions.and_then(|all| all.take(&place.topic, place.number));
             self.begin(at);
             // A source that ends reads nothing, and leaves the group's position as it is.
             if !self.failed {

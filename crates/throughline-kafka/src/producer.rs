@@ -39,8 +39,11 @@ const REPLACE_AFTER: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(crate) struct ProducerSlot(Mutex<Option<Arc<Producer>>>);
 
+/// The client's own.
+pub(crate) type Client = BaseProducer<Reports>;
+
 pub(crate) struct Producer {
-    client: Arc<BaseProducer<Reports>>,
+    client: Arc<Client>,
     pub(crate) flow: Arc<Flow>,
     born: Instant,
     /// Nobody holds this producer any more.
@@ -67,7 +70,7 @@ impl ProducerSlot {
 }
 
 impl Producer {
-    fn start(config: &ClientConfig, tokens: Option<&Tokens>) -> Result<Self, Error> {
+    pub(crate) fn start(config: &ClientConfig, tokens: Option<&Tokens>) -> Result<Self, Error> {
         let servers = config.get("bootstrap.servers").unwrap_or_default().to_owned();
         let client = |error| errors::of_config(error, &servers, config);
         let native = config.create_native_config().map_err(client)?;
@@ -96,6 +99,10 @@ impl Producer {
             })?;
         let flow = Arc::new(Flow::new(messages, IN_FLIGHT_BYTES.min(kbytes * 1024 / 2)));
         Ok(Producer { client: producer, flow, born: Instant::now(), abandoned })
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
     }
 
     /// Hands a message to the client. The answer comes in any case.

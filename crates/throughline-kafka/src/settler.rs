@@ -23,9 +23,16 @@ impl KafkaSettler {
         KafkaSettler { partition, ticket: Some(ticket) }
     }
 
+    fn place(&self, ticket: Ticket) -> String {
+        format!("{}/{}/{}", self.partition.topic(), self.partition.number, ticket.offset)
+    }
+
     fn apply(&mut self, how: Settlement) -> Result<(), Error> {
         let Some(ticket) = self.ticket.take() else { return Ok(()) };
         let mark = match how {
+            Settlement::Ack if !self.partition.covers(ticket.offset) => {
+                self.partition.misuse(ticket)
+            }
             Settlement::Ack | Settlement::Reject => self.partition.complete(ticket),
             Settlement::Nack { .. } => self.partition.give_back(ticket),
         };
@@ -33,7 +40,7 @@ impl KafkaSettler {
             Mark::Taken => Ok(()),
             Mark::Stale => Err(Error::new(
                 ErrorKind::LeaseLost,
-                format!("{}/{}/{}", self.partition.topic(), self.partition.number, ticket.offset),
+                self.place(ticket),
                 "the partition was given to another member; the record is delivered again there",
             )),
         }

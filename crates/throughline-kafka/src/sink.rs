@@ -1,6 +1,8 @@
 //! Sending to one topic.
 
-use crate::{Kafka, flow::Place, pending::Ledger, producer::Producer};
+use crate::{
+    Kafka, Transaction, flow::Place, pending::Ledger, producer::Producer, transaction::Sending,
+};
 use std::{
     fmt,
     future::Future,
@@ -37,6 +39,8 @@ pub struct KafkaSink {
     destination: Arc<Destination>,
     topic: Arc<str>,
     ledger: Arc<Ledger>,
+    /// Sends in transactions of others.
+    in_transactions: bool,
     /// The producer that this sink is ready for, or waits for, and the place in it.
     next: Option<(Arc<Producer>, Place)>,
 }
@@ -48,13 +52,38 @@ pub struct SendFuture(State);
 #[derive(Debug)]
 enum State {
     Failed(Option<Error>),
+    InTransaction(Sending),
     Sent(oneshot::Receiver<Result<Receipt, Error>>, Arc<str>),
 }
 
 impl KafkaSink {
     pub(crate) fn new(kafka: Kafka, destination: Arc<Destination>) -> Self {
         let topic = Arc::from(&*destination.name);
-        KafkaSink { kafka, destination, topic, ledger: Arc::default(), next: None }
+        KafkaSink { kafka, destination, topic, ledger: Arc::default(), in_transactions: false, next: None }
+    }
+
+    /// Sends only what belongs to a [`Transaction`](crate::Transaction), through the producer of that; anything else is
+    /// a `Config` error. A sink without this refuses what belongs to one.
+    #[must_use]
+    pub fn in_transactions(mut self) -> Self {
+        self.in_transactions = true;
+        self
+    }
+
+    fn in_transaction(&self, message: Message) -> Result<Sending, Error> {
+        match message.extensions().get::<Transaction>().cloned() {
+            Some(transaction) if self.in_transactions => transaction.send(message, &self.topic),
+            Some(_) => Err(Error::new(
+                ErrorKind::Config,
+                &*self.topic,
+                "it belongs to a transaction: make the sink with `.in_transactions()`",
+            )),
+            None => Err(Error::new(
+                ErrorKind::Config,
+                &*self.topic,
+                "this sink sends in transactions: send `transaction.of(message)`",
+            )),
+        }
     }
 }
 
@@ -71,6 +100,9 @@ impl Service<Message> for KafkaSink {
                 "a topic needs a name without NUL",
             )));
         }
+        if self.in_transactions {
+            return Poll::Ready(Ok(())); // each send waits for a place of its own
+        }
         // One that died in the meantime would never have room, or refuse what it is given.
         if self.next.as_ref().is_none_or(|(producer, _)| producer.is_dead()) {
             let producer = self.kafka.producer().get(|| self.kafka.producer_config(), self.kafka.tokens())?;
@@ -84,6 +116,12 @@ impl Service<Message> for KafkaSink {
     }
 
     fn call(&mut self, message: Message) -> SendFuture {
+        if self.in_transactions || message.extensions().get::<Transaction>().is_some() {
+            return SendFuture(match self.in_transaction(message) {
+                Ok(sending) => State::InTransaction(sending),
+                Err(error) => State::Failed(Some(error)),
+            });
+        }
         // Tower's contract: a call without readiness may panic. It is answered here instead.
         let Some((producer, place)) = self.next.take().filter(|(_, place)| place.is_taken()) else {
             let error =
@@ -125,6 +163,7 @@ impl Future for SendFuture {
                 let done = || Error::new(ErrorKind::Closed, "send", "this future has already answered");
                 Poll::Ready(Err(error.take().unwrap_or_else(done)))
             }
+            State::InTransaction(sending) => sending.poll(cx),
             State::Sent(answer, topic) => match ready!(Pin::new(answer).poll(cx)) {
                 Ok(result) => Poll::Ready(result),
                 Err(_) => {
@@ -143,6 +182,7 @@ impl Clone for KafkaSink {
             destination: self.destination.clone(),
             topic: self.topic.clone(),
             ledger: self.ledger.clone(),
+            in_transactions: self.in_transactions,
             next: None,
         }
     }

@@ -1,12 +1,15 @@
 //! The partitions that the poll thread knows, and the way of a record of theirs to the worker.
 
-use crate::{KafkaSettler, offsets::Refused, partitions::Partition, poll::Poller};
+use crate::{
+    HeadersUnreadable, KafkaSettler, offsets::Refused, partitions::Partition, poll::Poller,
+    transactional::Transactional,
+};
 use std::{
     collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
-use throughline_core::{Delivery, Error, ErrorKind, Lease, LeaseOwner, Message, PartitionIndex};
+use throughline_core::{Delivery, Error, ErrorKind, Extensions, Lease, LeaseOwner, Message, PartitionIndex};
 
 /// How long a partition is blocked before it alone is paused. A fetch brings a long run of one partition, which fills
 /// its share again and again: a pause each time would throw away what was prefetched.
@@ -19,6 +22,9 @@ pub(crate) const NONE: i64 = -1;
 pub(crate) struct Slot {
     pub(crate) partition: Arc<Partition>,
     pub(crate) lease: Option<(LeaseOwner, Lease)>,
+    /// The producer that consumes it, if that is exactly once, and what each message is given for that.
+    pub(crate) by: Option<Arc<Transactional>>,
+    pub(crate) extensions: Extensions,
     pub(crate) assigned: bool,
     /// On its way to another member: nothing more is handed out.
     pub(crate) revoking: bool,
@@ -46,6 +52,8 @@ impl Slot {
         Slot {
             partition: Arc::new(partition),
             lease: None,
+            by: None,
+            extensions: Extensions::default(),
             assigned: false,
             revoking: false,
             paused: false,
@@ -104,7 +112,15 @@ impl Poller {
         };
         let lease = slot.lease.as_ref().map_or_else(Lease::forever, |(_, lease)| lease.clone());
         let settler = KafkaSettler::new(slot.partition.clone(), ticket);
-        Some(Delivery { message: held.message, settler, lease, partition: index })
+        let mut message = held.message;
+        if slot.by.is_some() {
+            let unreadable = message.extensions().get::<HeadersUnreadable>().copied();
+            *message.extensions_mut() = slot.extensions.clone();
+            if let Some(unreadable) = unreadable {
+                message.extensions_mut().insert(unreadable);
+            }
+        }
+        Some(Delivery { message, settler, lease, partition: index })
     }
 
     /// The slot of a partition, made at its first assignment.

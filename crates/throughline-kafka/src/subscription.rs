@@ -1,6 +1,6 @@
 //! What to consume, and how to share it within the group.
 
-use crate::{Kafka, KafkaSource, errors, hooks::Hooks};
+use crate::{Kafka, KafkaSource, errors, hooks::Hooks, transactional::Transactions};
 use rdkafka::ClientConfig;
 use std::{
     sync::Arc,
@@ -80,6 +80,7 @@ pub struct KafkaSubscription {
     commit_interval: Duration,
     revoke_timeout: Duration,
     connect_timeout: Duration,
+    exactly_once: Option<String>,
 }
 
 impl KafkaSubscription {
@@ -95,6 +96,7 @@ impl KafkaSubscription {
             commit_interval: Duration::from_secs(1),
             revoke_timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(10),
+            exactly_once: None,
         }
     }
 
@@ -174,6 +176,19 @@ impl KafkaSubscription {
         self
     }
 
+    /// Consumes in transactions: what a batch's handler sends and that the batch is done become visible together or
+    /// not at all, see [`TransactionLayer`](crate::TransactionLayer). There is a producer for each partition that is
+    /// assigned, whose `transactional.id` is this, the group, the topic and the partition: choose the same for all members
+    /// and all restarts, and another for every other program.
+    ///
+    /// It wants a worker of batches with that layer and `Ordering::Partition`. [`commit_interval`](Self::commit_interval)
+    /// only says how often commits are told.
+    #[must_use]
+    pub fn exactly_once(mut self, id: impl Into<String>) -> Self {
+        self.exactly_once = Some(id.into());
+        self
+    }
+
     fn config(&self) -> Result<ClientConfig, Error> {
         let mut config = self.kafka.consumer_config()?;
         if self.group.is_empty() {
@@ -214,7 +229,14 @@ impl KafkaSubscription {
         let property = || self.kafka.property(OFFSET_RESET).map(Start::from_property).transpose();
         let start = self.start.map_or_else(property, |start| Ok(Some(start)))?.unwrap_or_default();
         let uncommitted = config.get("isolation.level").is_some_and(|level| level == "read_uncommitted");
+        let transactions =
+            self.exactly_once.as_ref().map(|id| Transactions::new(&self.kafka, &self.group, id)).transpose()?;
+        if transactions.is_some() && uncommitted {
+            let remedy = "with `.exactly_once(..)` what is consumed must be committed, too; leave it out";
+            return Err(Error::new(ErrorKind::Config, "isolation.level", remedy));
+        }
         Ok(Plan {
+            transactions: transactions.map(Arc::new),
             config,
             start,
             read_committed: !uncommitted,
@@ -242,6 +264,8 @@ pub(crate) struct Plan {
     pub(crate) start: Start,
     /// Whether open and aborted transactions are hidden, as they are by default.
     pub(crate) read_committed: bool,
+    /// Makes producers, where it is consumed exactly once.
+    pub(crate) transactions: Option<Arc<Transactions>>,
 }
 
 impl Subscription for KafkaSubscription {
@@ -258,6 +282,10 @@ impl Subscription for KafkaSubscription {
 
     fn redelivery(&self) -> Redelivery {
         Redelivery::Worker
+    }
+
+    fn in_order(&self) -> bool {
+        self.exactly_once.is_some()
     }
 
     fn capacity(&self, in_flight: usize) -> Capacity {

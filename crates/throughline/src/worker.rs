@@ -11,7 +11,7 @@ use crate::{
 use futures_util::future::BoxFuture;
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 use throughline_core::{
-    Batch, BoxError, IntoAnswers, IntoSettlement, Message, Redelivery, Source, Subscription,
+    Batch, BoxError, Error, ErrorKind, IntoAnswers, IntoSettlement, Message, Redelivery, Source, Subscription,
 };
 use throughline_trace::{Relation, TracingLayer};
 use tower_service::Service;
@@ -99,7 +99,7 @@ impl Worker {
         S::Error: Into<BoxError> + 'static,
         S::Future: Send + 'static,
     {
-        Worker::make(name, subscription, 256, 1, move |ordering, answering| {
+        Worker::make(name, subscription, 256, None, move |ordering, answering| {
             let factory = Arc::new(stack);
             move |tracing: TracingLayer, supplies: Supplies<_>| {
                 let (factory, answering) = (factory.clone(), answering.clone());
@@ -152,7 +152,7 @@ impl Worker {
         S::Error: Into<BoxError> + 'static,
         S::Future: Send + 'static,
     {
-        Worker::make(name, subscription, 16, policy.at_most, move |ordering, answering| {
+        Worker::make(name, subscription, 16, Some(policy.at_most), move |ordering, answering| {
             let factory = Arc::new(stack);
             move |tracing: TracingLayer, supplies: Supplies<_>| {
                 let (factory, answering) = (factory.clone(), answering.clone());
@@ -164,12 +164,12 @@ impl Worker {
         })
     }
 
-    /// `each` is how many messages a handler is given at most.
+    /// `batch` is how many messages a handler is given at most, where it is given batches.
     fn make<Sub, M, W, Fut>(
         name: impl Into<String>,
         subscription: Sub,
         in_flight: usize,
-        each: usize,
+        batch: Option<usize>,
         make: M,
     ) -> Self
     where
@@ -180,7 +180,10 @@ impl Worker {
     {
         let redelivery = subscription.redelivery();
         let make = Box::new(move |settings: Settings, ordering, answering| -> Live {
-            let capacity = subscription.capacity(settings.in_flight.saturating_mul(each));
+            if subscription.in_order() && (ordering != Ordering::Partition || batch.is_none()) {
+                return Arc::new(|_| Box::pin(async { Exit::Failed(not_in_order().into()) }));
+            }
+            let capacity = subscription.capacity(settings.in_flight.saturating_mul(batch.unwrap_or(1)));
             let (subscription, work) =
                 (Arc::new(subscription), Arc::new(make(ordering, Arc::new(answering))));
             Arc::new(move |around| {
@@ -270,6 +273,11 @@ impl Worker {
         };
         (self.make)(self.settings, self.ordering, answering)
     }
+}
+
+fn not_in_order() -> Error {
+    let remedy = "this subscription wants `Worker::batches` with `Ordering::Partition`";
+    Error::new(ErrorKind::Config, "ordering", remedy)
 }
 
 impl fmt::Debug for Worker {

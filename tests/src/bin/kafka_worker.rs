@@ -16,12 +16,14 @@ use std::{
     time::Duration,
 };
 use throughline::{
-    BoxError, Message, Redelay, Runtime, State, Telemetry, Worker, handler_with,
-    kafka::{Assignment, Kafka},
+    Batch, BatchPolicy, BoxError, Message, Publisher, Redelay, Runtime, State, Telemetry, Worker,
+    batch_handler_with, handler_with,
+    kafka::{Assignment, Kafka, Transaction, TransactionLayer},
     shutdown_signal,
 };
 use throughline_test::{Entry, Ev, FileExporter, Ledger};
 use tokio::time::Instant;
+use tower::Layer;
 
 /// What to work on, and how.
 #[derive(Debug, Parser)]
@@ -62,6 +64,9 @@ struct Args {
     /// Properties of the client, as `name=value`.
     #[arg(long = "set")]
     properties: Vec<String>,
+    /// Consumes exactly once, in batches: sends each id to this topic.
+    #[arg(long)]
+    exactly_once: Option<String>,
     /// Has a task beside the worker wake up every 100 ms, and prints by how many milliseconds it was late at worst.
     #[arg(long)]
     ticker: bool,
@@ -114,10 +119,19 @@ async fn run(args: Args) -> Result<(), BoxError> {
         held_until: OnceLock::new(),
         fail_percent: args.fail_percent,
     });
-    let stack = move || handler_with(job.clone(), handle);
     let mut runtime = Runtime::new(telemetry)?.grace(Duration::from_millis(args.grace_ms));
     let redelay = Redelay::exponential(Duration::from_millis(2), Duration::from_millis(20));
-    runtime.spawn(Worker::new("worker", subscription, stack).in_flight(args.in_flight).redelay(redelay));
+    let worker = match &args.exactly_once {
+        None => Worker::new("worker", subscription, move || handler_with(job.clone(), handle)),
+        Some(to) => {
+            let publisher = Publisher::new(kafka.topic(to).in_transactions());
+            let stack = move || TransactionLayer.layer(batch_handler_with((job.clone(), publisher.clone()), move_on));
+            let policy = BatchPolicy::at_most(100).within(Duration::from_millis(5));
+            Worker::batches("worker", subscription.exactly_once("kafka-worker"), policy, stack)
+                .ordering(throughline::Ordering::Partition)
+        }
+    };
+    runtime.spawn(worker.in_flight(args.in_flight).redelay(redelay));
     let late = Arc::<AtomicU64>::default();
     if args.ticker {
         tokio::task::spawn(tick(late.clone()));
@@ -145,6 +159,19 @@ struct Job {
     hold: Duration,
     held_until: OnceLock<Instant>,
     fail_percent: u8,
+}
+
+async fn move_on(
+    batch: Batch,
+    transaction: Transaction,
+    State((job, to)): State<(Arc<Job>, Publisher)>,
+) -> Result<(), BoxError> {
+    let sent = to.send_all(batch.iter().map(|message| transaction.of(message.clone()))).await;
+    sent.into_iter().collect::<Result<Vec<_>, _>>()?;
+    for message in &batch {
+        handle(message.clone(), State(job.clone())).await?;
+    }
+    Ok(())
 }
 
 async fn handle(message: Message, State(job): State<Arc<Job>>) -> Result<(), BoxError> {

@@ -117,6 +117,25 @@ impl<T: Clone> FromBatch<T> for State<T> {
     }
 }
 
+/// The transaction that the batch is handled in; without its layer the handler is not called.
+#[cfg(feature = "kafka")]
+impl<S> FromBatch<S> for crate::kafka::Transaction {
+    type Read = Option<Self>;
+
+    fn read(batch: &Batch, _: &S, apart: &mut SetApart) -> Option<Self> {
+        let transaction = batch.extensions().get::<Self>().cloned();
+        if transaction.is_none() {
+            let why = "there is no transaction: put the `TransactionLayer` around the handler";
+            (0..batch.len()).for_each(|place| apart.set(place, why));
+        }
+        transaction
+    }
+
+    fn keep(read: Option<Self>, _: &Batch, _: &SetApart) -> Self {
+        read.unwrap_or_else(Self::none)
+    }
+}
+
 /// An async fn of up to eight extractors of a batch, whose answer is [`IntoAnswers`].
 ///
 /// Not implemented by hand; see [`batch_handler`].

@@ -21,6 +21,7 @@ mod members_that_join_lose_nothing;
 mod odd_times_harm_nothing;
 mod offsets_that_expired_are_told;
 mod partitions_that_move;
+mod what_is_sent_is_seen_exactly_once;
 
 use throughline_tests::kafka::Cluster;
 

@@ -55,7 +55,15 @@ impl Partition {
         index: PartitionIndex,
         progress: Arc<AtomicUsize>,
     ) -> Self {
-        Partition { destination, number, index, tracker: Mutex::new(Tracker::new()), progress, covered: AtomicI64::new(i64::MAX), misused: AtomicBool::default() }
+        Partition {
+            destination,
+            number,
+            index,
+            tracker: Mutex::new(Tracker::new()),
+            progress,
+            covered: AtomicI64::new(i64::MAX),
+            misused: AtomicBool::default(),
+        }
     }
 
     pub(crate) fn topic(&self) -> &str {

@@ -30,9 +30,7 @@ impl KafkaSettler {
     fn apply(&mut self, how: Settlement) -> Result<(), Error> {
         let Some(ticket) = self.ticket.take() else { return Ok(()) };
         let mark = match how {
-            Settlement::Ack if !self.partition.covers(ticket.offset) => {
-                self.partition.misuse(ticket)
-            }
+            Settlement::Ack if !self.partition.covers(ticket.offset) => self.partition.misuse(ticket),
             Settlement::Ack | Settlement::Reject => self.partition.complete(ticket),
             Settlement::Nack { .. } => self.partition.give_back(ticket),
         };

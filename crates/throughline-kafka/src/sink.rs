@@ -1,8 +1,6 @@
 //! Sending to one topic.
 
-use crate::{
-    Kafka, Transaction, flow::Place, pending::Ledger, producer::Producer, transaction::Sending,
-};
+use crate::{Kafka, Transaction, flow::Place, pending::Ledger, producer::Producer, transaction::Sending};
 use std::{
     fmt,
     future::Future,

@@ -229,8 +229,11 @@ impl KafkaSubscription {
         let property = || self.kafka.property(OFFSET_RESET).map(Start::from_property).transpose();
         let start = self.start.map_or_else(property, |start| Ok(Some(start)))?.unwrap_or_default();
         let uncommitted = config.get("isolation.level").is_some_and(|level| level == "read_uncommitted");
-        let transactions =
-            self.exactly_once.as_ref().map(|id| Transactions::new(&self.kafka, &self.group, id)).transpose()?;
+        let transactions = self
+            .exactly_once
+            .as_ref()
+            .map(|id| Transactions::new(&self.kafka, &self.group, id))
+            .transpose()?;
         if transactions.is_some() && uncommitted {
             let remedy = "with `.exactly_once(..)` what is consumed must be committed, too; leave it out";
             return Err(Error::new(ErrorKind::Config, "isolation.level", remedy));

@@ -131,11 +131,7 @@ impl Running {
     }
 
     /// Begins, unless all of it was committed before.
-    fn begin(
-        self: &Arc<Self>,
-        turn: OwnedMutexGuard<()>,
-        offsets: &[i64],
-    ) -> Result<Option<Guard>, Error> {
+    fn begin(self: &Arc<Self>, turn: OwnedMutexGuard<()>, offsets: &[i64]) -> Result<Option<Guard>, Error> {
         let owned = &self.owned;
         match owned.partition.span(owned.generation, offsets) {
             Span::Done => return Ok(None),
@@ -165,7 +161,8 @@ impl Running {
 }
 
 fn not_a_run(owned: &Owned) -> Error {
-    let remedy = "a transaction is for a run of one partition: use `Worker::batches` with `Ordering::Partition`";
+    let remedy =
+        "a transaction is for a run of one partition: use `Worker::batches` with `Ordering::Partition`";
     Error::new(ErrorKind::Config, owned.name(), remedy)
 }
 
@@ -197,7 +194,8 @@ impl Guard {
         if self.running.ledger.has_failed() {
             let name = self.running.owned.name();
             self.abort().await?;
-            let remedy = "a message of the transaction was not taken, so all of it was aborted; its send says why";
+            let remedy =
+                "a message of the transaction was not taken, so all of it was aborted; its send says why";
             return Err(Error::new(ErrorKind::Broker, name, remedy).into());
         }
         let next = offsets.last().map_or(0, |last| last + 1);
@@ -277,7 +275,8 @@ impl Transaction {
         };
         let mut place = Place::new(running.owned.by.producer.flow.clone());
         let now = place.poll_take(&mut Context::from_waker(std::task::Waker::noop())).is_ready();
-        let mut sending = Sending { running, topic: topic.clone(), waits: Some((message, place)), answer: None };
+        let mut sending =
+            Sending { running, topic: topic.clone(), waits: Some((message, place)), answer: None };
         if now {
             sending.start()?;
         }

@@ -185,11 +185,7 @@ impl Owned {
 
     fn offsets(&self, offset: i64) -> KafkaResult<TopicPartitionList> {
         let mut list = TopicPartitionList::new();
-        list.add_partition_offset(
-            self.partition.topic(),
-            self.partition.number,
-            Offset::Offset(offset),
-        )?;
+        list.add_partition_offset(self.partition.topic(), self.partition.number, Offset::Offset(offset))?;
         Ok(list)
     }
 

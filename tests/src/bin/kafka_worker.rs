@@ -125,7 +125,8 @@ async fn run(args: Args) -> Result<(), BoxError> {
         None => Worker::new("worker", subscription, move || handler_with(job.clone(), handle)),
         Some(to) => {
             let publisher = Publisher::new(kafka.topic(to).in_transactions());
-            let stack = move || TransactionLayer.layer(batch_handler_with((job.clone(), publisher.clone()), move_on));
+            let stack =
+                move || TransactionLayer.layer(batch_handler_with((job.clone(), publisher.clone()), move_on));
             let policy = BatchPolicy::at_most(100).within(Duration::from_millis(5));
             Worker::batches("worker", subscription.exactly_once("kafka-worker"), policy, stack)
                 .ordering(throughline::Ordering::Partition)

@@ -1,0 +1,252 @@
+//! Batches in transactions: a reader that sees only what is committed sees what each message led to exactly once, whoever
+//! is killed, frozen or fails on the way.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+use throughline::{
+    Batch, BatchPolicy, BoxError, DeadLetter, Message, Ordering, Publisher, Redelay, Rejected, Runtime,
+    State, Telemetry, Worker, WorkerState, batch_handler, batch_handler_with, handler, handler_with,
+    kafka::{Kafka, KafkaSubscription, Transaction, TransactionLayer},
+};
+use throughline_test::{Demands, Ev, Expect, Kind, conformance::Broker};
+use throughline_tests::{
+    Inbox, Site, Stage, Told, eventually,
+    kafka::{Cluster, Crew},
+    until, within,
+};
+use tower::Layer;
+
+/// The last message of a topic, so that a reader knows that it has seen all before it.
+const LAST: &str = "last";
+
+const KILLS: u64 = 10;
+const IDS: u64 = 20_000;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_lose_and_double_nothing() {
+    let cluster = Cluster::new();
+    let demands = Demands::new().ids(IDS).kills(KILLS).duplicates(0).duplicates_per_kill(IDS);
+    let crew = Crew::gather(&cluster, "exactly-once", 4, demands).await;
+    let to = topic(&cluster).await;
+    let worker = || crew.worker(&["--exactly-once", &to]);
+    let publishing = {
+        let crew = crew.clone();
+        let message = |id: u64| Message::new(id.to_string()).with_key((id % 997).to_string());
+        tokio::task::spawn(
+            async move { crew.publish(&Telemetry::off(), 0..IDS, Duration::ZERO, message).await },
+        )
+    };
+    let mut workers = vec![worker(), worker()];
+    for n in 0..KILLS {
+        crew.wait_for_commits((2 * n + 1) * IDS / (2 * KILLS + 1)).await;
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(0..100))).await;
+        crew.kill(workers.swap_remove(fastrand::usize(..2)));
+        workers.push(worker());
+    }
+    publishing.await.unwrap();
+    crew.wait_for_commits(IDS).await;
+    for worker in workers {
+        worker.stop().await;
+    }
+    crew.conclude();
+    let seen = Reader::committed(&cluster, &to).all().await;
+    assert_eq!(seen.len() as u64, IDS, "each id is seen");
+    assert!(seen.values().all(|times| *times == 1), "an id is seen twice");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_member_is_shut_out_and_its_transaction_taken_back() {
+    const FEW: u64 = 200;
+    let cluster = Cluster::new();
+    let demands = Demands::new().ids(FEW).kills(0).duplicates(FEW);
+    let crew = Crew::gather(&cluster, "exactly-once", 1, demands).await;
+    let to = topic(&cluster).await;
+    crew.publish(&Telemetry::off(), 0..FEW, Duration::ZERO, |id| Message::new(id.to_string())).await;
+    let frozen = crew.worker(&["--exactly-once", &to, "--handler-ms", "50"]);
+    // Everything of a batch is sent before its first message is written down as begun.
+    until("it is in a transaction", || crew.entries().iter().any(|entry| entry.ev == Ev::Started)).await;
+    signal("-STOP", frozen.id());
+    let other = crew.worker(&["--exactly-once", &to]);
+    crew.wait_for_commits(FEW).await;
+    // While the first is frozen: its transaction hides nothing any more.
+    let mut reader = Reader::committed(&cluster, &to);
+    let seen = reader.inbox.take(FEW as usize).await;
+    signal("-CONT", frozen.id());
+    // It finds out, comes back as a member, and is asked to end.
+    let _ = frozen.end().await;
+    other.stop().await;
+    assert_eq!(count(&seen).len() as u64, FEW, "each id is seen once");
+    let more = reader.all().await;
+    assert!(more.is_empty(), "an id is seen again: {more:?}");
+}
+
+/// A batch that fails after it sent, one that succeeds the second time, and a message that is rejected among others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failure_takes_back_what_was_sent_and_spans_are_as_ever() {
+    #[derive(Clone)]
+    struct Job {
+        to: Publisher,
+        failed: Arc<AtomicBool>,
+    }
+    async fn send(batch: Batch, transaction: Transaction, State(job): State<Job>) -> Result<(), BoxError> {
+        for message in &batch {
+            job.to.send(transaction.of(Message::new(message.payload().clone()))).await?;
+        }
+        if !job.failed.swap(true, SeqCst) {
+            return Err("once".into());
+        }
+        if batch.iter().any(|message| &message.payload()[..] == b"7") {
+            return Err(Rejected::new("seven").into());
+        }
+        Ok(())
+    }
+    let cluster = Cluster::new();
+    let mut stage = Stage::new(&cluster);
+    let (from, to, letters) = (stage.topic(1).await, stage.topic(1).await, stage.topic(1).await);
+    stage.publish(&from, 0..10).await;
+    let sink = cluster.sink(&to).in_transactions();
+    let job = Job { to: Publisher::with_telemetry(sink, &stage.telemetry), failed: Arc::default() };
+    let failed = job.failed.clone();
+    let worker =
+        exactly_once(&stage, &from, move || TransactionLayer.layer(batch_handler_with(job.clone(), send)));
+    stage.spawn(worker.dead_letter(DeadLetter::to(stage.publisher(&letters)).after(5)));
+    let group = Stage::<Cluster>::group(&from);
+    eventually("all is done", || cluster.committed(&from, &group), |at| at.get(&0) == Some(&10)).await;
+    assert!(failed.load(SeqCst));
+    let graph = stage.end().await;
+
+    let seen = Reader::committed(&cluster, &to).all().await;
+    let once = (0..10).filter(|n| *n != 7).map(|n| (n.to_string(), 1)).collect();
+    assert_eq!(seen, once);
+    assert_eq!(Reader::committed(&cluster, &letters).all().await, BTreeMap::from([("7".to_owned(), 1)]));
+    let kafka = cluster.kafka().clone().set("isolation.level", "read_uncommitted");
+    let sent = Reader::of(&kafka, &cluster, &to).all().await;
+    assert!(sent.values().all(|times| *times >= 2), "all of it had been sent before: {sent:?}");
+
+    let all = sent.values().sum::<usize>();
+    let sends: Vec<_> = graph.spans().iter().filter(|span| span.name == format!("send {to}")).collect();
+    assert_eq!(sends.len(), all);
+    for span in sends {
+        let process = graph.get(span.parent.expect("sent in a batch")).unwrap();
+        assert_eq!((span.kind, process.kind), (Kind::Producer, Kind::Consumer));
+        assert!(span.status.is_unset() && process.name == format!("process {from}"));
+    }
+    // Ten that came, those of the transactions, and one dead letter.
+    graph.check(&Expect::new().sends(10 + all + 1).deliveries(11..).redeliveries(0..)).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_would_not_be_exact_is_refused() {
+    let cluster = Cluster::new();
+    let mut stage = Stage::new(&cluster);
+    let topic = stage.topic(1).await;
+    stage.publish(&topic, 0..1).await;
+    let stack = || batch_handler(|_: Batch| async {});
+    let subscription = || stage.subscription(&topic).exactly_once("refused");
+    let policy = BatchPolicy::at_most(1);
+    let workers = [
+        ("Ordering::Partition", Worker::batches("by key", subscription(), policy, stack)),
+        ("Worker::batches", {
+            let worker = Worker::new("one", subscription(), || handler(|_: Message| async {}));
+            worker.ordering(Ordering::Partition)
+        }),
+        ("TransactionLayer", exactly_once(&stage, &topic, stack)),
+    ];
+    for (word, worker) in workers {
+        let mut stage = Stage::new(&cluster);
+        let handle = stage.spawn(worker);
+        let status = within("it gives up", handle.ended()).await;
+        let error = status.error.unwrap_or_default();
+        assert!(status.state == WorkerState::Failed && error.contains(word), "{word}: {error}");
+        drop(stage.runtime());
+    }
+    let sink = Publisher::new(cluster.sink(&topic).in_transactions());
+    let error = sink.send(Message::new("1")).await.unwrap_err().to_string();
+    assert!(error.contains("transaction.of"), "{error}");
+    let at = cluster.committed(&topic, &Stage::<Cluster>::group(&topic)).await;
+    assert!(at.is_empty(), "nothing is committed without a transaction: {at:?}");
+    stage.drain().await;
+}
+
+fn exactly_once<F, S>(stage: &Stage<'_, Cluster>, topic: &str, stack: F) -> Worker
+where
+    F: Fn() -> S + Send + Sync + 'static,
+    S: tower::Service<Batch> + Send + 'static,
+    S::Response: throughline::IntoAnswers + 'static,
+    S::Error: Into<BoxError> + 'static,
+    S::Future: Send + 'static,
+{
+    let subscription: KafkaSubscription = stage.subscription(topic).exactly_once(topic);
+    let policy = BatchPolicy::at_most(10).within(Duration::from_millis(20));
+    let redelay = Redelay::exponential(Duration::from_millis(5), Duration::from_millis(20));
+    Worker::batches("w", subscription, policy, stack).ordering(Ordering::Partition).redelay(redelay)
+}
+
+async fn topic(cluster: &Cluster) -> String {
+    let name = cluster.fresh_name("out");
+    cluster.create_topic(&name, 1).await.unwrap();
+    name
+}
+
+fn signal(which: &str, process: u32) {
+    let told = std::process::Command::new("kill").args([which, &process.to_string()]).status().unwrap();
+    assert!(told.success());
+}
+
+/// Reads a topic of one partition from its start.
+struct Reader {
+    inbox: Inbox,
+    runtime: Runtime,
+    topic: String,
+    cluster: Cluster,
+}
+
+impl Reader {
+    fn committed(cluster: &Cluster, topic: &str) -> Self {
+        Reader::of(cluster.kafka(), cluster, topic)
+    }
+
+    fn of(kafka: &Kafka, cluster: &Cluster, topic: &str) -> Self {
+        async fn note(message: Message, State(told): State<Told>) {
+            told.tell(message);
+        }
+        let (told, inbox) = Inbox::new();
+        let mut runtime = Runtime::new(Telemetry::off()).unwrap();
+        let subscription = kafka.group(cluster.fresh_name("reader")).topic(topic);
+        let worker = Worker::new("reader", subscription, move || handler_with(told.clone(), note));
+        runtime.spawn(worker.ordering(Ordering::Partition));
+        Reader { inbox, runtime, topic: topic.to_owned(), cluster: cluster.clone() }
+    }
+
+    /// Everything from here to the end of the topic, and how often.
+    async fn all(mut self) -> BTreeMap<String, usize> {
+        let publisher = Publisher::with_telemetry(self.cluster.sink(&self.topic), &Telemetry::off());
+        publisher.send(Message::new(LAST)).await.unwrap();
+        let mut seen = Vec::new();
+        loop {
+            let message = self.inbox.next().await;
+            if &message.payload()[..] == LAST.as_bytes() {
+                break;
+            }
+            seen.push(message);
+        }
+        self.runtime.until(std::future::ready(())).await.unwrap();
+        let mut seen = count(&seen);
+        seen.remove(LAST);
+        seen
+    }
+}
+
+fn count(messages: &[Message]) -> BTreeMap<String, usize> {
+    let mut seen = BTreeMap::new();
+    for message in messages {
+        *seen.entry(String::from_utf8(message.payload().to_vec()).unwrap()).or_default() += 1;
+    }
+    seen
+}

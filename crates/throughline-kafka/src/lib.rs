@@ -23,6 +23,33 @@
 //! - **The end is the end.** What a log leaves out (transaction markers, aborted transactions, what was compacted away)
 //!   holds nothing up: a group that has done everything has committed the end of the log, a few seconds later.
 //!
+//! # Exactly once
+//! From Kafka to Kafka, for batches: what a batch's handler sent and that the batch is done are committed as one
+//! transaction. Whoever is killed, frozen or shut out on the way, a reader of what is committed (`isolation.level` is
+//! `read_committed` by default here, and in few other clients) sees what each message led to once.
+//!
+//! ```no_run
+//! use throughline_core::Batch;
+//! use throughline_kafka::{Kafka, TransactionLayer};
+//! use tower_layer::Layer;
+//!
+//! let kafka = Kafka::new("127.0.0.1:9092");
+//! // For `Worker::batches(..)` with `Ordering::Partition`; the id is the same for all its processes and restarts.
+//! let subscription = kafka.group("doubler").topic("numbers").exactly_once("doubler-1");
+//! // For `Publisher::new(..)`: its handler sends `transaction.of(message)`, see [`Transaction`].
+//! let sink = kafka.topic("doubles").in_transactions();
+//! # fn handler() {}
+//! let stack = TransactionLayer.layer(handler()); // in place of `handler()`: your `batch_handler_with(..)`
+//! # drop((subscription, sink)); let _ = stack;
+//! ```
+//!
+//! - **Not covered:** everything outside of the transaction. A handler runs again after a failure, so a row that it wrote
+//!   or a request that it made is at least once, and so are the worker's own dead letters.
+//! - **A batch must end within `transaction.timeout.ms`** (a minute): the broker aborts what is open for longer.
+//! - **What an open transaction hides** stays hidden until its partition has another owner or that time is over.
+//! - **Costs:** a client with threads and connections of its own for each assigned partition, and some milliseconds a
+//!   batch: make them large.
+//!
 //! # Which partition a key goes to
 //! The same as with Java's clients (`murmur2_random`): murmur2 of the key; without a key, any. librdkafka's own default
 //! is another hash; `.set("partitioner", "consistent_random")` goes back to it.

@@ -5,7 +5,10 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
 };
 use throughline_core::{
@@ -25,6 +28,9 @@ use tower_service::Service;
 /// the transaction, and the batch comes again: one of several messages is nacked as a whole and comes in smaller ones, so
 /// that a message that is rejected is found and is then alone. Dead letters are the worker's, sent outside of the
 /// transaction once it is aborted: at least once. A send that failed aborts too, whether the handler looked or not.
+///
+/// A retry goes around this layer, so that each try has a transaction of its own; below it, the second try is refused. So is
+/// a batch handler that takes the transaction twice.
 ///
 /// What came again although it was committed (a time-out around this layer, while it committed) is acknowledged without
 /// a call.
@@ -66,6 +72,7 @@ struct Running {
     ledger: Arc<Ledger>,
     /// Begun, and not yet at its end: what is sent later belongs to no transaction.
     open: Mutex<bool>,
+    claimed: AtomicBool,
 }
 
 impl<S> Layer<S> for TransactionLayer {
@@ -127,7 +134,12 @@ impl Running {
         if !batch.iter().all(|message| owned(message).is_some_and(|owned| Arc::ptr_eq(&owned, &first))) {
             return Err(not_a_run(&first));
         }
-        Ok(Arc::new(Running { owned: first, ledger: Arc::default(), open: Mutex::new(false) }))
+        Ok(Arc::new(Running {
+            owned: first,
+            ledger: Arc::default(),
+            open: Mutex::new(false),
+            claimed: AtomicBool::default(),
+        }))
     }
 
     /// Begins, unless all of it was committed before.
@@ -150,9 +162,12 @@ impl Running {
                 return Err(not_a_run(owned));
             }
         }
+        let runtime = Handle::try_current().map_err(|error| {
+            Error::new(ErrorKind::Config, owned.name(), "run it on a tokio runtime").with_source(error)
+        })?;
         owned.begin()?;
         *self.open() = true;
-        Ok(Some(Guard { running: self.clone(), turn: Some(turn), runtime: Handle::current() }))
+        Ok(Some(Guard { running: self.clone(), turn: Some(turn), runtime }))
     }
 
     fn open(&self) -> MutexGuard<'_, bool> {
@@ -259,6 +274,22 @@ impl Transaction {
     #[doc(hidden)]
     pub fn none() -> Self {
         Transaction(None)
+    }
+
+    /// Takes it for the one try of a handler that it is for.
+    ///
+    /// # Errors
+    /// `Config` if a try before this one had it: what that sent is in it, and would be sent twice.
+    #[doc(hidden)]
+    pub fn claim(&self) -> Result<(), Error> {
+        match &self.0 {
+            Some(running) if running.claimed.swap(true, Ordering::AcqRel) => {
+                let remedy =
+                    "a transaction is for one try: put retries around the `TransactionLayer`, not below it";
+                Err(Error::new(ErrorKind::Config, running.owned.name(), remedy))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The same message, to be sent in this transaction by a sink that is made with

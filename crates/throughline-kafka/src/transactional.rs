@@ -71,7 +71,7 @@ pub(crate) struct Owned {
 impl Transactions {
     pub(crate) fn new(kafka: &Kafka, group: &str, id: &str) -> Result<Self, Error> {
         let tokens = kafka.tokens().cloned();
-        let prefix = format!("{id}-{group}");
+        let prefix = format!("{id}/{group}");
         Ok(Transactions { prefix, config: kafka.transactional_config()?, tokens, ready: Mutex::default() })
     }
 
@@ -93,7 +93,7 @@ impl Transactions {
 
     fn start(&self, wanted: &Wanted) -> Result<(), Refused> {
         let mut config = self.config.clone();
-        config.set("transactional.id", format!("{}-{}-{}", self.prefix, wanted.topic, wanted.number));
+        config.set("transactional.id", format!("{}/{}/{}", self.prefix, wanted.topic, wanted.number));
         let producer = Producer::start(&config, self.tokens.as_ref()).map_err(Refused::Error)?;
         producer.client().init_transactions(STEP).map_err(|error| Refused::Code(errors::code(&error)))?;
         let made = Transactional { producer, turn: Arc::default(), dead: AtomicBool::new(false) };

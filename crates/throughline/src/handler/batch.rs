@@ -124,9 +124,11 @@ impl<S> FromBatch<S> for crate::kafka::Transaction {
 
     fn read(batch: &Batch, _: &S, apart: &mut SetApart) -> Option<Self> {
         let transaction = batch.extensions().get::<Self>().cloned();
-        if transaction.is_none() {
-            let why = "there is no transaction: put the `TransactionLayer` around the handler";
-            (0..batch.len()).for_each(|place| apart.set(place, why));
+        let missing =
+            || Err("there is no transaction: put the `TransactionLayer` around the handler".to_owned());
+        let claimed = |transaction: &Self| transaction.claim().map_err(|error| error.to_string());
+        if let Err(why) = transaction.as_ref().map_or_else(missing, claimed) {
+            (0..batch.len()).for_each(|place| apart.set(place, why.clone()));
         }
         transaction
     }

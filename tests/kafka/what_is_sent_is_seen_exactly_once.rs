@@ -17,7 +17,7 @@ use throughline::{
 use throughline_test::{Demands, Ev, Expect, Kind, conformance::Broker};
 use throughline_tests::{
     Inbox, Site, Stage, Told, eventually,
-    kafka::{Cluster, Crew},
+    kafka::{Cluster, Crew, WorkerProcess},
     until, within,
 };
 use tower::Layer;
@@ -34,7 +34,7 @@ async fn kills_lose_and_double_nothing() {
     let demands = Demands::new().ids(IDS).kills(KILLS).duplicates(0).duplicates_per_kill(IDS);
     let crew = Crew::gather(&cluster, "exactly-once", 4, demands).await;
     let to = topic(&cluster).await;
-    let worker = || crew.worker(&["--exactly-once", &to]);
+    let worker = || member(&crew, &to, &[]);
     let publishing = {
         let crew = crew.clone();
         let message = |id: u64| Message::new(id.to_string()).with_key((id % 997).to_string());
@@ -68,11 +68,11 @@ async fn a_frozen_member_is_shut_out_and_its_transaction_taken_back() {
     let crew = Crew::gather(&cluster, "exactly-once", 1, demands).await;
     let to = topic(&cluster).await;
     crew.publish(&Telemetry::off(), 0..FEW, Duration::ZERO, |id| Message::new(id.to_string())).await;
-    let frozen = crew.worker(&["--exactly-once", &to, "--handler-ms", "50"]);
+    let frozen = member(&crew, &to, &["--handler-ms", "50"]);
     // Everything of a batch is sent before its first message is written down as begun.
     until("it is in a transaction", || crew.entries().iter().any(|entry| entry.ev == Ev::Started)).await;
     signal("-STOP", frozen.id());
-    let other = crew.worker(&["--exactly-once", &to]);
+    let other = member(&crew, &to, &[]);
     crew.wait_for_commits(FEW).await;
     // While the first is frozen: its transaction hides nothing any more.
     let mut reader = Reader::committed(&cluster, &to);
@@ -186,6 +186,12 @@ where
     let policy = BatchPolicy::at_most(10).within(Duration::from_millis(20));
     let redelay = Redelay::exponential(Duration::from_millis(5), Duration::from_millis(20));
     Worker::batches("w", subscription, policy, stack).ordering(Ordering::Partition).redelay(redelay)
+}
+
+/// A worker process. Nothing but its next owner ends a transaction that it leaves open in the time that a test takes.
+fn member(crew: &Crew, to: &str, options: &[&str]) -> WorkerProcess {
+    let own = ["--exactly-once", to, "--set", "transaction.timeout.ms=600000"];
+    crew.worker(&[&own, options].concat())
 }
 
 async fn topic(cluster: &Cluster) -> String {

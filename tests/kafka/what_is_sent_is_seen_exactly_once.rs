@@ -1,6 +1,12 @@
 //! Batches in transactions: a reader that sees only what is committed sees what each message led to exactly once, whoever
 //! is killed, frozen or fails on the way.
 
+use rdkafka::{
+    ClientConfig, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer},
+    error::{KafkaError, RDKafkaError},
+    producer::{BaseProducer, BaseRecord, Producer},
+};
 use std::{
     collections::BTreeMap,
     sync::{
@@ -16,7 +22,7 @@ use throughline::{
 };
 use throughline_test::{Demands, Ev, Expect, Kind, conformance::Broker};
 use throughline_tests::{
-    Inbox, Site, Stage, Told, eventually,
+    Inbox, LONG, Site, Stage, Told, eventually,
     kafka::{Cluster, Crew, WorkerProcess},
     until, within,
 };
@@ -86,6 +92,72 @@ async fn a_frozen_member_is_shut_out_and_its_transaction_taken_back() {
     assert!(more.is_empty(), "an id is seen again: {more:?}");
 }
 
+/// An owner that is gone has left a transaction open just before its commit: whoever comes next ends it before asking
+/// where the group is, which has no answer as long as it may still be committed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_lost_owner_left_open_is_ended_before_the_group_is_asked() {
+    let cluster = Cluster::new();
+    let mut stage = Stage::new(&cluster);
+    let (from, to) = (stage.topic(1).await, stage.topic(1).await);
+    let group = Stage::<Cluster>::group(&from);
+    stage.publish(&from, 0..10).await;
+    let lost = Lost::begin(&cluster, &from, &group, &to);
+
+    let publisher = Publisher::new(cluster.sink(&to).in_transactions());
+    let worker = exactly_once(&stage, &from, move || {
+        TransactionLayer.layer(batch_handler_with(publisher.clone(), pass_on))
+    });
+    stage.spawn(worker);
+    eventually("all is done", || cluster.committed(&from, &group), |at| at.get(&0) == Some(&10)).await;
+    let error = lost.commit();
+    assert!(error.is_fatal(), "it is shut out: {error}");
+    stage.drain().await;
+    let once = (0..10).map(|n| (n.to_string(), 1)).collect();
+    assert_eq!(Reader::committed(&cluster, &to).all().await, once);
+}
+
+/// The owner of a partition by the client alone.
+struct Lost(BaseProducer);
+
+impl Lost {
+    /// Sends what must never be seen, and says that five messages of partition 0 are done.
+    fn begin(cluster: &Cluster, from: &str, group: &str, to: &str) -> Lost {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", cluster.servers());
+        let consumer: BaseConsumer = config.clone().set("group.id", group).create().unwrap();
+        let id = format!("{from}/{group}/{from}/0");
+        config.set("transactional.id", id).set("transaction.timeout.ms", "600000");
+        let producer: BaseProducer = config.create().unwrap();
+        producer.init_transactions(LONG).unwrap();
+        producer.begin_transaction().unwrap();
+        producer.send(BaseRecord::<(), str>::to(to).payload("never")).unwrap();
+        producer.flush(LONG).unwrap();
+        let mut offsets = TopicPartitionList::new();
+        offsets.add_partition_offset(from, 0, Offset::Offset(5)).unwrap();
+        let metadata = consumer.group_metadata().unwrap();
+        producer.send_offsets_to_transaction(&offsets, &metadata, LONG).unwrap();
+        Lost(producer)
+    }
+
+    fn commit(self) -> RDKafkaError {
+        match self.0.commit_transaction(LONG).unwrap_err() {
+            KafkaError::Transaction(error) => error,
+            other => panic!("{other}"),
+        }
+    }
+}
+
+async fn pass_on(
+    batch: Batch,
+    transaction: Transaction,
+    State(to): State<Publisher>,
+) -> Result<(), BoxError> {
+    for message in &batch {
+        to.send(transaction.of(Message::new(message.payload().clone()))).await?;
+    }
+    Ok(())
+}
+
 /// A batch that fails after it sent, one that succeeds the second time, and a message that is rejected among others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failure_takes_back_what_was_sent_and_spans_are_as_ever() {
@@ -95,9 +167,7 @@ async fn a_failure_takes_back_what_was_sent_and_spans_are_as_ever() {
         failed: Arc<AtomicBool>,
     }
     async fn send(batch: Batch, transaction: Transaction, State(job): State<Job>) -> Result<(), BoxError> {
-        for message in &batch {
-            job.to.send(transaction.of(Message::new(message.payload().clone()))).await?;
-        }
+        pass_on(batch.clone(), transaction, State(job.to.clone())).await?;
         if !job.failed.swap(true, SeqCst) {
             return Err("once".into());
         }

@@ -174,7 +174,15 @@ impl Owned {
         self.by.dead.store(true, Ordering::Release);
         let typed = || errors::from_client(error.clone(), &self.name());
         if self.is_current() {
-            self.exchange.fail(typed());
+            let error = typed();
+            self.exchange.fail(match error.kind() {
+                // Taken over as partitions are: no reason to stay away, as it is for a member's own identity.
+                ErrorKind::Fenced => {
+                    let remedy = "another member took the partition over; the source connects anew";
+                    Error::new(ErrorKind::LeaseLost, self.name(), remedy).with_source(error)
+                }
+                _ => error,
+            });
         }
         typed()
     }

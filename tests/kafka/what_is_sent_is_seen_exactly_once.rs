@@ -22,8 +22,8 @@ use throughline::{
 };
 use throughline_test::{Demands, Ev, Expect, Kind, conformance::Broker};
 use throughline_tests::{
-    Inbox, LONG, Site, Stage, Told, eventually,
-    kafka::{Cluster, Crew, WorkerProcess},
+    Inbox, LONG, Site, Stage, Told, WorkerProcess, eventually,
+    kafka::{Cluster, Crew},
     until, within,
 };
 use tower::Layer;

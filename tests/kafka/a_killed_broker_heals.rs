@@ -7,14 +7,14 @@ use std::{
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use throughline::{Error, Message, Publisher, Telemetry};
-use throughline_test::{Demands, Entry, Ev};
+use throughline::{Publisher, Telemetry, kafka::Kafka};
+use throughline_test::{Demands, Ev};
 use throughline_tests::{
     eventually,
     kafka::{Cluster, Crew},
-    within,
+    send_until_over, within,
 };
-use tokio::task::{JoinHandle, block_in_place};
+use tokio::task::block_in_place;
 use xtask::OwnKafka;
 
 /// One commit interval of 200 ms at the pace of the test, for both outages, with much to spare.
@@ -36,10 +36,14 @@ async fn nothing_is_lost_and_every_failed_send_is_told() {
     let worker = crew.worker(&[]);
     let over = Arc::<AtomicBool>::default();
     // One that waits for the broker as long as is usual, and one that gives up soon.
-    let patient = tokio::task::spawn(publish(crew.clone(), cluster.clone(), 0, over.clone()));
+    let send = |kafka: Kafka, first: u64| {
+        let publisher = Publisher::with_telemetry(kafka.topic(&crew.topic), &Telemetry::off());
+        let ids = (first..).step_by(2);
+        tokio::spawn(send_until_over(publisher, crew.run.clone(), ids, PACE, over.clone()))
+    };
+    let patient = send(cluster.kafka().clone(), 0);
     let hasty = Cluster::at(broker.address());
-    let hasty_kafka = hasty.kafka().clone().set("message.timeout.ms", "3000");
-    let hasty = tokio::task::spawn(publish_with(crew.clone(), hasty_kafka, 1, over.clone()));
+    let hasty = send(hasty.kafka().clone().set("message.timeout.ms", "3000"), 1);
 
     for outage in [5, 30].map(Duration::from_secs) {
         tokio::time::sleep(Duration::from_secs(2)).await;
@@ -74,54 +78,6 @@ async fn nothing_is_lost_and_every_failed_send_is_told() {
     crew.wait_until_all_is_handled().await;
     worker.stop().await;
     crew.conclude();
-}
-
-/// What became of the sends of one publisher.
-#[derive(Debug, Default)]
-struct Told {
-    acknowledged: u64,
-    failed: u64,
-}
-
-async fn publish(crew: Crew, cluster: Cluster, which: u64, over: Arc<AtomicBool>) -> Told {
-    publish_with(crew, cluster.kafka().clone(), which, over).await
-}
-
-/// Sends until it is over, never waiting for the one before; then gives what each caller was told.
-async fn publish_with(
-    crew: Crew,
-    kafka: throughline::kafka::Kafka,
-    which: u64,
-    over: Arc<AtomicBool>,
-) -> Told {
-    let publisher = Publisher::with_telemetry(kafka.topic(&crew.topic), &Telemetry::off());
-    let mut sends: Vec<JoinHandle<bool>> = Vec::new();
-    while !over.load(Ordering::SeqCst) {
-        let id = sends.len() as u64 * 2 + which;
-        let (send, run) = (publisher.send(Message::new(id.to_string())), crew.run.clone());
-        sends.push(tokio::task::spawn(async move {
-            match send.await {
-                Ok(_) => {
-                    run.record(Entry::new(Ev::Produced, id));
-                    true
-                }
-                Err(error) => {
-                    let error = error.downcast::<Error>().expect("a typed error");
-                    assert!(error.is_retriable(), "{error}");
-                    false
-                }
-            }
-        }));
-        tokio::time::sleep(PACE).await;
-    }
-    let mut told = Told::default();
-    for send in sends {
-        match send.await.unwrap() {
-            true => told.acknowledged += 1,
-            false => told.failed += 1,
-        }
-    }
-    told
 }
 
 fn now() -> u64 {

@@ -8,9 +8,9 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use throughline::{BoxError, Error, Message, Publisher, State, Worker, handler_with};
+use throughline::{BoxError, Message, State, Worker, handler_with};
 use throughline_test::{Demands, Entry, Ev};
-use throughline_tests::{Run, Stage, until, within};
+use throughline_tests::{Run, Stage, send_until_over, until, within};
 use tokio::task::block_in_place;
 use xtask::OwnSqs;
 
@@ -34,7 +34,8 @@ async fn nothing_is_lost_and_every_failed_send_is_told() {
     let stack = move || handler_with(state.clone(), note);
     let handle = stage.spawn(Worker::new("w", subscription, stack).in_flight(64));
     let over = Arc::<AtomicBool>::default();
-    let publishing = tokio::spawn(publish(stage.publisher(&queue), run.clone(), over.clone()));
+    let publishing =
+        tokio::spawn(send_until_over(stage.publisher(&queue), run.clone(), 0.., PACE, over.clone()));
     for outage in [5, 30].map(Duration::from_secs) {
         let before = handled.load(SeqCst);
         until("it works", || handled.load(SeqCst) > before + 50).await;
@@ -50,9 +51,9 @@ async fn nothing_is_lost_and_every_failed_send_is_told() {
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
     over.store(true, SeqCst);
-    let (acknowledged, failed) = within("all sends", publishing).await.unwrap();
-    println!("{acknowledged} sends were acknowledged, {failed} failed");
-    assert!(failed > 0, "30 s are more than a send waits for");
+    let told = within("all sends", publishing).await.unwrap();
+    println!("{told:?}");
+    assert!(told.failed > 0, "30 s are more than a send waits for");
     within("everything is handled", async {
         while broker.counts(&queue).await != [0; 3] {
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -69,32 +70,4 @@ async fn note(message: Message, State((run, handled)): State<(Run, Arc<AtomicU64
     run.record(Entry::new(Ev::Finished, id));
     handled.fetch_add(1, SeqCst);
     Ok(())
-}
-
-/// Sends until it is over, never waiting for the one before; then gives how many were acknowledged and how many failed.
-async fn publish(publisher: Publisher, run: Run, over: Arc<AtomicBool>) -> (u64, u64) {
-    let mut sends = Vec::new();
-    while !over.load(SeqCst) {
-        let id = sends.len() as u64;
-        let (send, run) = (publisher.send(Message::new(id.to_string())), run.clone());
-        sends.push(tokio::spawn(async move {
-            match send.await {
-                Ok(_) => {
-                    run.record(Entry::new(Ev::Produced, id));
-                    true
-                }
-                Err(error) => {
-                    let error = error.downcast::<Error>().expect("a typed error");
-                    assert!(error.is_retriable(), "{error}");
-                    false
-                }
-            }
-        }));
-        tokio::time::sleep(PACE).await;
-    }
-    let (mut acknowledged, mut failed) = (0, 0);
-    for send in sends {
-        *(if send.await.unwrap() { &mut acknowledged } else { &mut failed }) += 1;
-    }
-    (acknowledged, failed)
 }

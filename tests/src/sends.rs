@@ -1,0 +1,57 @@
+//! What becomes of the sends of a publisher whose broker comes and goes.
+
+use crate::Run;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use throughline::{Error, Message, Publisher};
+use throughline_test::{Entry, Ev};
+
+/// What the callers of a publisher were told.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sends {
+    /// Sends that the broker confirmed; each is a produced id of the run.
+    pub acknowledged: u64,
+    /// Sends that failed, with an error that is worth another try.
+    pub failed: u64,
+}
+
+/// Sends these ids at this pace until it is over, never waiting for the one before; then gives what each caller was told.
+pub async fn send_until_over(
+    publisher: Publisher,
+    run: Run,
+    ids: impl Iterator<Item = u64>,
+    pace: Duration,
+    over: Arc<AtomicBool>,
+) -> Sends {
+    let mut sends = Vec::new();
+    for id in ids {
+        if over.load(Ordering::SeqCst) {
+            break;
+        }
+        let (send, run) = (publisher.send(Message::new(id.to_string())), run.clone());
+        sends.push(tokio::spawn(async move {
+            match send.await {
+                Ok(_) => {
+                    run.record(Entry::new(Ev::Produced, id));
+                    true
+                }
+                Err(error) => {
+                    let error = error.downcast::<Error>().expect("a typed error");
+                    assert!(error.is_retriable(), "{error}");
+                    false
+                }
+            }
+        }));
+        tokio::time::sleep(pace).await;
+    }
+    let mut told = Sends::default();
+    for send in sends {
+        *(if send.await.unwrap() { &mut told.acknowledged } else { &mut told.failed }) += 1;
+    }
+    told
+}

@@ -11,7 +11,7 @@
 //! | [`AttemptLayer`] | inside a retry: a span for each try after the first |
 //! | [`Trail`], [`Captured`], [`TraceContext`] | how a message carries its context within the process |
 //! | [`forward`], [`set_aside`] | sending on what was received |
-//! | [`codec`], [`Propagation`] | strict W3C Trace Context and Baggage; other formats by `OTEL_PROPAGATORS` |
+//! | [`codec`], [`Propagation`] | strict W3C Trace Context and Baggage; other formats by `OTEL_PROPAGATORS`; [`TextMap`] for HTTP |
 //! | [`Metrics`] | what is counted and measured, sampled or not |
 //! | [`FollowLinks`] | a sampler that carries a decision over links |
 //! | [`Telemetry`] | an SDK set up so that losses are counted |
@@ -32,6 +32,7 @@ pub mod semconv;
 mod spans;
 mod telemetry;
 mod template;
+mod text_map;
 mod tracing;
 mod trail;
 
@@ -46,4 +47,5 @@ pub use propagation::Propagation;
 pub use sampler::FollowLinks;
 pub use spans::{Relation, Spans};
 pub use telemetry::{Telemetry, TelemetryBuilder};
+pub use text_map::TextMap;
 pub use trail::{Captured, TraceContext, Trail};

@@ -97,6 +97,19 @@ impl Propagation {
             other.propagator.inject_context(context, &mut Writer { fields, names: &other.fields });
         }
     }
+
+    /// Every field that is read and written.
+    pub(crate) fn fields(&self) -> Vec<&'static str> {
+        let own = [(self.context, "traceparent"), (self.context, "tracestate"), (self.baggage, "baggage")];
+        let own = own.into_iter().filter(|(on, _)| *on).map(|(_, name)| name);
+        own.chain(
+            self.others
+                .iter()
+                .flat_map(|others| others.iter())
+                .flat_map(|other| other.fields.iter().copied()),
+        )
+        .collect()
+    }
 }
 
 fn unknown(name: &str) -> Error {

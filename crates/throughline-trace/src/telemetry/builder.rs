@@ -190,8 +190,8 @@ impl TelemetryBuilder {
         self
     }
 
-    /// Whether it becomes the process's provider in `opentelemetry::global`, and that of every
-    /// [`MirrorLayer`](crate::MirrorLayer) that has none of its own. Default yes.
+    /// Whether it becomes the process's own: provider and propagator in `opentelemetry::global`, and what every
+    /// [`MirrorLayer`](crate::MirrorLayer) uses that has none of its own. Default yes.
     #[must_use]
     pub fn global(mut self, yes: bool) -> Self {
         self.global = yes;
@@ -264,6 +264,7 @@ impl TelemetryBuilder {
             if let Some(meters) = &inner.meters {
                 global::set_meter_provider(meters.provider.clone());
             }
+            global::set_text_map_propagator(inner.propagation.text_map());
             inner.propagation.install();
             lazy::install(lazy::Installed {
                 spans: inner.spans.clone(),

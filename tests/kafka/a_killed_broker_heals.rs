@@ -7,10 +7,10 @@ use std::{
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use throughline::{Publisher, Telemetry, kafka::Kafka};
+use throughline::{Error, Publisher, Telemetry, kafka::Kafka};
 use throughline_test::{Demands, Ev};
 use throughline_tests::{
-    eventually,
+    Tellable, eventually,
     kafka::{Cluster, Crew},
     send_until_over, within,
 };
@@ -39,7 +39,8 @@ async fn nothing_is_lost_and_every_failed_send_is_told() {
     let send = |kafka: Kafka, first: u64| {
         let publisher = Publisher::with_telemetry(kafka.topic(&crew.topic), &Telemetry::off());
         let ids = (first..).step_by(2);
-        tokio::spawn(send_until_over(publisher, crew.run.clone(), ids, PACE, over.clone()))
+        let retriable: fn() -> Tellable = || Error::is_retriable;
+        tokio::spawn(send_until_over(publisher, crew.run.clone(), ids, PACE, over.clone(), retriable))
     };
     let patient = send(cluster.kafka().clone(), 0);
     let hasty = Cluster::at(broker.address());

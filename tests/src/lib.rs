@@ -60,7 +60,7 @@ pub mod without_an_sdk_the_context_passes;
 pub use inbox::{Inbox, Told};
 pub use process::{Ended, WorkerProcess};
 pub use rows::{Run, tier};
-pub use sends::send_until_over;
+pub use sends::{Tellable, send_until_over};
 pub use site::Site;
 pub use stage::Stage;
 pub use wait::{LONG, eventually, until, within};

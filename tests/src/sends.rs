@@ -16,23 +16,29 @@ use throughline_test::{Entry, Ev};
 pub struct Sends {
     /// Sends that the broker confirmed; each is a produced id of the run.
     pub acknowledged: u64,
-    /// Sends that failed, with an error that is worth another try.
+    /// Sends that failed, each with an error that its caller may be told.
     pub failed: u64,
 }
 
+/// What the caller of a send may be told, in place of a receipt.
+pub type Tellable = fn(&Error) -> bool;
+
 /// Sends these ids at this pace until it is over, never waiting for the one before; then gives what each caller was told.
+/// `tellable` is asked as a send begins.
 pub async fn send_until_over(
     publisher: Publisher,
     run: Run,
     ids: impl Iterator<Item = u64>,
     pace: Duration,
     over: Arc<AtomicBool>,
+    tellable: impl Fn() -> Tellable,
 ) -> Sends {
     let mut sends = Vec::new();
     for id in ids {
         if over.load(Ordering::SeqCst) {
             break;
         }
+        let tellable = tellable();
         let (send, run) = (publisher.send(Message::new(id.to_string())), run.clone());
         sends.push(tokio::spawn(async move {
             match send.await {
@@ -42,7 +48,7 @@ pub async fn send_until_over(
                 }
                 Err(error) => {
                     let error = error.downcast::<Error>().expect("a typed error");
-                    assert!(error.is_retriable(), "{error}");
+                    assert!(tellable(&error), "{error}");
                     false
                 }
             }

@@ -51,6 +51,8 @@ struct State {
     /// How many should be open.
     target: usize,
     failures: u32,
+    /// The failures were that nobody answered.
+    lost: bool,
     not_before: Option<Instant>,
     /// The identity of a receive whose answer was lost.
     attempt: Option<String>,
@@ -157,6 +159,11 @@ impl Polls {
         let longest = if lost { LONGEST_AWAY } else { LONGEST_REFUSED };
         let mut state = self.state();
         state.target = 1;
+        // A server that comes back may refuse for a moment (that a queue does not exist, before it has read what it kept):
+        // that it was away for long is no reason to let the first refusal wait long.
+        if std::mem::replace(&mut state.lost, lost) != lost {
+            state.failures = 0;
+        }
         let wait = FIRST_WAIT.saturating_mul(1 << state.failures.min(6)).min(longest);
         // Only ever longer than said: no more than one call a second.
         let at = Instant::now() + wait.mul_f64(1.0 + fastrand::f64() / 4.0);

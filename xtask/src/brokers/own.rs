@@ -16,7 +16,7 @@ use crate::{
         Broker, Scratch, TRIES, fetched, fleet,
         kafka::{Kafka, Listener},
         port, remove_folder, spawn,
-        sqs::Sqs,
+        sqs::{self, Sqs},
         wait_until_ready,
     },
     failure::{Failure, Outcome, While},
@@ -195,7 +195,11 @@ impl OwnKafka {
 ///
 /// Everything here blocks its thread, a start for about two seconds.
 #[derive(Debug)]
-pub struct OwnSqs(Own<Sqs>);
+pub struct OwnSqs {
+    own: Own<Sqs>,
+    /// The URLs of the queues that it had when it was killed.
+    queues: Vec<String>,
+}
 
 impl OwnSqs {
     /// Starts it, and waits until it answers.
@@ -203,25 +207,32 @@ impl OwnSqs {
     /// # Errors
     /// `Lacks` if the machine has no Java, or cannot fetch it; in words, with the end of its log, if it does not start.
     pub fn start() -> Result<OwnSqs, Failure> {
-        Own::start(|| Ok(Sqs { keeps: true })).map(OwnSqs)
+        Ok(OwnSqs { own: Own::start(|| Ok(Sqs { keeps: true }))?, queues: Vec::new() })
     }
 
     /// `127.0.0.1:PORT`. It stays the same over restarts.
     pub fn address(&self) -> String {
-        self.0.address()
+        self.own.address()
     }
 
     /// SIGKILL. What it has acknowledged is in its folder.
-    pub fn kill(&mut self) {
-        self.0.process = None;
+    ///
+    /// # Errors
+    /// In words, if it does not say which queues it has, which a [`restart`](Self::restart) waits for.
+    pub fn kill(&mut self) -> Result<(), Failure> {
+        self.queues = sqs::queues(self.own.port)?;
+        self.own.process = None;
+        Ok(())
     }
 
-    /// Starts it on the same port with what it held, and waits until it answers.
+    /// Starts it on the same port with what it held, after a [`kill`](Self::kill), and waits until it has its queues. It
+    /// answers before, and says then that they do not exist.
     ///
     /// # Errors
     /// In words, with the end of its log, if it does not start.
     pub fn restart(&mut self) -> Result<(), Failure> {
-        self.0.restart()
+        self.own.restart()?;
+        sqs::wait_for_these(self.own.port, &self.queues)
     }
 }
 

@@ -73,10 +73,17 @@ impl Broker for Sqs {
 
 /// Waits until a server of the protocol of SQS lists its queues.
 pub(super) fn wait_for_queues(port: u16) -> Outcome<()> {
+    wait_for_these(port, &[])
+}
+
+/// Waits until these are among the queues that it lists. A restarted ElasticMQ listens before it has read what it kept:
+/// for a moment it answers that a queue does not exist.
+pub(super) fn wait_for_these(port: u16, urls: &[String]) -> Outcome<()> {
     let mut last = String::new();
     let done = process::wait_until(BOUND, || {
         last = list_queues(port)?;
-        Ok(last.starts_with("HTTP/1.1 200 "))
+        let listed = urls_in(&last);
+        Ok(last.starts_with("HTTP/1.1 200 ") && urls.iter().all(|url| listed.contains(&&**url)))
     })?;
     if done {
         return Ok(());
@@ -119,6 +126,16 @@ messages-storage {{ enabled = true, driver-class = \"org.h2.Driver\", uri = \"jd
     )
 }
 
+/// The URLs of the queues that it has now.
+pub(super) fn queues(port: u16) -> Outcome<Vec<String>> {
+    Ok(urls_in(&list_queues(port)?).into_iter().map(str::to_owned).collect())
+}
+
+/// No name of a queue has a character that JSON would write in another way.
+fn urls_in(answer: &str) -> Vec<&str> {
+    answer.split('"').filter(|part| part.starts_with("http://")).collect()
+}
+
 /// The answer to one request of the protocol, which proves that it is spoken there.
 fn list_queues(port: u16) -> Outcome<String> {
     let doing = || format!("speak to SQS on port {port}");
@@ -135,6 +152,13 @@ fn list_queues(port: u16) -> Outcome<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_queues_are_read_from_the_answer() {
+        let answer = "HTTP/1.1 200 OK\r\n\r\n{\"QueueUrls\":[\"http://h:1/0/a\",\"http://h:1/0/b.fifo\"]}";
+        assert_eq!(urls_in(answer), ["http://h:1/0/a", "http://h:1/0/b.fifo"]);
+        assert!(urls_in("HTTP/1.1 200 OK\r\n\r\n{\"QueueUrls\":[]}").is_empty());
+    }
 
     #[test]
     fn the_configuration_names_loopback_only() {

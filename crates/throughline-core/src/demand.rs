@@ -1,6 +1,6 @@
 //! How much more a worker can take: what a source asks before it asks its broker.
 
-use crate::{PartitionIndex, Share};
+use crate::{PartitionIndex, Share, waiters::Waiters};
 use std::{
     fmt,
     future::Future,
@@ -62,8 +62,7 @@ struct State {
     /// Counts up at every change that a source may act on.
     version: u64,
     assignment: u64,
-    wakers: Vec<(u64, Waker)>,
-    next_waker: u64,
+    waiting: Waiters,
     worker: Option<Waker>,
 }
 
@@ -80,8 +79,7 @@ impl Demand {
                 blocked: Vec::new(),
                 version: 0,
                 assignment: 0,
-                wakers: Vec::new(),
-                next_waker: 0,
+                waiting: Waiters::default(),
                 worker: None,
             }),
             free: AtomicUsize::new(capacity.messages),
@@ -177,11 +175,9 @@ impl Demand {
         let more_room = free > before && before < state.capacity.messages.div_ceil(2);
         if more_room || blocked_changed || state.phase != phase {
             state.version += 1;
-            let wakers = std::mem::take(&mut state.wakers);
+            let waiting = state.waiting.take();
             drop(state);
-            for (_, waker) in wakers {
-                waker.wake();
-            }
+            waiting.for_each(Waker::wake);
         }
     }
 }
@@ -306,15 +302,7 @@ impl Future for Changed {
         if state.version != this.seen {
             return Poll::Ready(());
         }
-        match this.slot.and_then(|slot| state.wakers.iter_mut().find(|(n, _)| *n == slot)) {
-            Some((_, waker)) => waker.clone_from(cx.waker()),
-            None => {
-                let slot = state.next_waker;
-                state.next_waker += 1;
-                state.wakers.push((slot, cx.waker().clone()));
-                this.slot = Some(slot);
-            }
-        }
+        state.waiting.add(&mut this.slot, cx);
         Poll::Pending
     }
 }
@@ -322,7 +310,7 @@ impl Future for Changed {
 impl Drop for Changed {
     fn drop(&mut self) {
         if let Some(slot) = self.slot {
-            self.demand.state().wakers.retain(|(n, _)| *n != slot);
+            self.demand.state().waiting.forget(slot);
         }
     }
 }

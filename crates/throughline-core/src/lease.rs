@@ -1,5 +1,6 @@
 //! Whether a delivered message is still ours.
 
+use crate::waiters::Waiters;
 use std::{
     fmt,
     future::Future,
@@ -28,13 +29,7 @@ pub struct LeaseOwner {
 #[derive(Default)]
 struct Flag {
     lost: AtomicBool,
-    waiting: Mutex<Waiting>,
-}
-
-#[derive(Default)]
-struct Waiting {
-    next: u64,
-    wakers: Vec<(u64, Waker)>,
+    waiting: Mutex<Waiters>,
 }
 
 impl Lease {
@@ -70,10 +65,8 @@ impl LeaseOwner {
         if self.flag.lost.swap(true, Ordering::AcqRel) {
             return;
         }
-        let wakers = std::mem::take(&mut self.flag.waiting().wakers);
-        for (_, waker) in wakers {
-            waker.wake();
-        }
+        let waiting = self.flag.waiting().take();
+        waiting.for_each(Waker::wake);
         if let Some(demand) = &self.demand {
             demand.lease_lost();
         }
@@ -81,7 +74,7 @@ impl LeaseOwner {
 }
 
 impl Flag {
-    fn waiting(&self) -> std::sync::MutexGuard<'_, Waiting> {
+    fn waiting(&self) -> std::sync::MutexGuard<'_, Waiters> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -103,16 +96,7 @@ impl Future for Lost {
         if flag.lost.load(Ordering::Acquire) {
             return Poll::Ready(());
         }
-        let found = this.slot.and_then(|slot| waiting.wakers.iter_mut().find(|(n, _)| *n == slot));
-        match found {
-            Some((_, waker)) => waker.clone_from(cx.waker()),
-            None => {
-                let slot = waiting.next;
-                waiting.next += 1;
-                waiting.wakers.push((slot, cx.waker().clone()));
-                this.slot = Some(slot);
-            }
-        }
+        waiting.add(&mut this.slot, cx);
         Poll::Pending
     }
 }
@@ -120,7 +104,7 @@ impl Future for Lost {
 impl Drop for Lost {
     fn drop(&mut self) {
         if let (Some(flag), Some(slot)) = (&self.lease.0, self.slot) {
-            flag.waiting().wakers.retain(|(n, _)| *n != slot);
+            flag.waiting().forget(slot);
         }
     }
 }
@@ -154,7 +138,7 @@ mod tests {
         let (mut a, mut b) = (lease.lost(), lease.clone().lost());
         assert!((&mut a).now_or_never().is_none() && (&mut b).now_or_never().is_none());
         drop(b);
-        assert_eq!(lease.0.as_ref().map(|f| f.waiting().wakers.len()), Some(1));
+        assert_eq!(lease.0.as_ref().map(|f| f.waiting().len()), Some(1));
         owner.lose();
         assert!(a.now_or_never().is_some() && lease.is_lost());
         assert!(lease.lost().now_or_never().is_some());

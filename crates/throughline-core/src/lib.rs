@@ -13,6 +13,7 @@
 //! | [`Demand`] | how much more a worker can take; a source asks it before it asks the broker |
 //! | [`Lease`] | whether we still hold what was delivered |
 //! | [`Event`] | what an adapter reports while it works |
+//! | [`Sends`] | what a sink has under way, each answered once |
 //! | [`Extract`], [`Inject`] | where a trace context is read from and written to |
 
 mod answers;
@@ -30,9 +31,12 @@ mod message;
 mod observe;
 mod origin;
 mod propagate;
+mod sends;
 mod settlement;
 mod share;
 mod source;
+mod unconfirmed;
+mod waiters;
 
 pub use answers::{Answers, IntoAnswers, WrongAnswers};
 pub use batch::Batch;
@@ -50,6 +54,8 @@ pub use message::Message;
 pub use observe::{Event, Observe, Observer, Settled};
 pub use origin::{Destination, Origin, PartitionIndex};
 pub use propagate::{Extract, Inbound, Inject, Outbound};
+pub use sends::Sends;
 pub use settlement::{IntoSettlement, Redelivery, Rejected, Settlement, Settler};
 pub use share::Share;
 pub use source::{Source, Subscription};
+pub use unconfirmed::{SendFuture, Unconfirmed};

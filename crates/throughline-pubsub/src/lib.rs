@@ -1,1 +1,27 @@
 //! Google Pub/Sub for Throughline, on the official client.
+//!
+//! ```no_run
+//! use throughline_pubsub::PubSub;
+//!
+//! let pubsub = PubSub::from_env();
+//! let subscription = pubsub.subscribe("orders");
+//! let sink = pubsub.topic("projects/other/topics/enriched");
+//! # let _ = (subscription, sink);
+//! ```
+//!
+//! # Where and who
+//! Names are short or full (`projects/PROJECT/topics/NAME`); the project of a short one is said, or found in the
+//! environment. Credentials are the application default ones unless you bring your own; so may be the endpoint and the
+//! clients. `PUBSUB_EMULATOR_HOST` sends everything to an emulator, without credentials.
+
+mod config;
+mod connect;
+mod environment;
+mod errors;
+mod names;
+mod sink;
+mod subscription;
+
+pub use config::PubSub;
+pub use sink::PubSubSink;
+pub use subscription::{ContextOrder, PubSubSubscription};

@@ -37,7 +37,7 @@
 //! ```
 //!
 //! # Cargo features
-//! `memory`, `kafka` and `sqs` bring one broker each, `otlp` the export of spans over OTLP/HTTP. None is on by default.
+//! `memory`, `kafka`, `sqs` and `pubsub` bring one broker each, `otlp` the export of spans over OTLP/HTTP. None is on by default.
 
 pub mod actor;
 mod batcher;
@@ -106,6 +106,12 @@ pub mod kafka {
 #[cfg(feature = "sqs")]
 pub mod sqs {
     pub use throughline_sqs::*;
+}
+
+/// Google Pub/Sub, behind the feature `pubsub`.
+#[cfg(feature = "pubsub")]
+pub mod pubsub {
+    pub use throughline_pubsub::*;
 }
 
 /// The tracing layers and their parts, for use without a worker.

@@ -2,7 +2,7 @@
 //! in lanes against them, checks what the tests wrote down, and takes everything away again.
 //!
 //! A library beside the program, for one thing: a test that stops, kills and restarts its broker starts one of its own
-//! with [`OwnKafka`] or [`OwnSqs`].
+//! with [`OwnKafka`], [`OwnSqs`] or [`OwnPubSub`].
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -33,7 +33,7 @@ use crate::{
     workspace::Workspace,
 };
 
-pub use brokers::own::{OwnKafka, OwnKafkaBuilder, OwnSqs};
+pub use brokers::own::{OwnKafka, OwnKafkaBuilder, OwnPubSub, OwnSqs};
 pub use failure::Failure;
 
 /// The commands of the Throughline repository.

@@ -9,6 +9,7 @@ mod kafka;
 mod kafka_wire;
 pub(crate) mod own;
 mod port;
+mod pubsub;
 mod sns;
 mod sqs;
 
@@ -26,7 +27,7 @@ use crate::{
 };
 
 /// Every broker that `cargo xtask` can start.
-pub(crate) const ALL: &[&dyn Broker] = &[&kafka::PLAIN, &sqs::FORGETFUL, &sns::Sns];
+pub(crate) const ALL: &[&dyn Broker] = &[&kafka::PLAIN, &sqs::FORGETFUL, &sns::Sns, &pubsub::PubSub];
 
 /// What the user asked for.
 #[derive(Debug, Default, Clone)]

@@ -15,7 +15,9 @@ use crate::{
     brokers::{
         Broker, Scratch, TRIES, fetched, fleet,
         kafka::{Kafka, Listener},
-        port, remove_folder, spawn,
+        port,
+        pubsub::PubSub,
+        remove_folder, spawn,
         sqs::{self, Sqs},
         wait_until_ready,
     },
@@ -233,6 +235,51 @@ impl OwnSqs {
     pub fn restart(&mut self) -> Result<(), Failure> {
         self.own.restart()?;
         sqs::wait_for_these(self.own.port, &self.queues)
+    }
+}
+
+/// A Pub/Sub server of a test's own, on a free loopback port. It keeps nothing over a kill: that is no fault of whom a test
+/// looks at, so an outage is a frozen server. Dropping it takes it away.
+///
+/// Everything here blocks its thread, a start for about a second.
+#[derive(Debug)]
+pub struct OwnPubSub(Own<PubSub>);
+
+impl OwnPubSub {
+    /// Starts it, and waits until it answers.
+    ///
+    /// # Errors
+    /// `Lacks` if the machine has neither the emulator nor Go; in words, with the end of its log, if it does not start.
+    pub fn start() -> Result<OwnPubSub, Failure> {
+        Own::start(|| Ok(PubSub)).map(OwnPubSub)
+    }
+
+    /// `127.0.0.1:PORT`. It stays the same over restarts.
+    pub fn address(&self) -> String {
+        self.0.address()
+    }
+
+    /// SIGSTOP: it keeps its port and its connections, and answers nothing.
+    pub fn freeze(&self) {
+        self.0.freeze();
+    }
+
+    /// SIGCONT, after [`freeze`](Self::freeze).
+    pub fn thaw(&self) {
+        self.0.thaw();
+    }
+
+    /// SIGKILL. Its topics, subscriptions and messages are gone.
+    pub fn kill(&mut self) {
+        self.0.process = None;
+    }
+
+    /// Starts it on the same port, empty, and waits until it answers.
+    ///
+    /// # Errors
+    /// In words, with the end of its log, if it does not start.
+    pub fn restart(&mut self) -> Result<(), Failure> {
+        self.0.restart()
     }
 }
 

@@ -48,6 +48,11 @@ pub(super) const FENCES: &[Fence] = &[
         homes: &["crates/throughline-sqs/"],
         why: "a client is used through its adapter alone",
     },
+    Fence {
+        word: "google_cloud_pubsub",
+        homes: &["crates/throughline-pubsub/"],
+        why: "a client is used through its adapter alone",
+    },
 ];
 
 /// Where every attribute name of the messaging conventions is written, once.

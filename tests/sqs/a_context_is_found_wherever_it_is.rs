@@ -2,8 +2,15 @@
 
 use crate::site::{Account, client};
 use aws_sdk_sqs::types::{
-    MessageAttributeValue, MessageSystemAttributeNameForSends, MessageSystemAttributeValue,
+    MessageAttributeValue, MessageSystemAttributeName, MessageSystemAttributeNameForSends,
+    MessageSystemAttributeValue,
 };
+use opentelemetry::{
+    Context, SpanId, TraceFlags, TraceId,
+    propagation::{Extractor, Injector, TextMapPropagator, text_map_propagator::FieldIter},
+    trace::{SpanContext, TraceContextExt, TraceState},
+};
+use std::{process::Command, sync::LazyLock};
 use throughline::{Message, Relation, State, TelemetryBuilder, Worker, handler_with};
 use throughline_test::{SpanRecord, SpanRef};
 use throughline_tests::{Inbox, Stage, Told};
@@ -55,6 +62,81 @@ async fn note(message: Message, State(told): State<Told>) {
 
 fn plain(builder: TelemetryBuilder) -> TelemetryBuilder {
     builder
+}
+
+/// X-Ray's format, as AWS's own propagator writes and reads it.
+#[derive(Debug)]
+struct XRay;
+
+const FIELD: &str = "x-amzn-trace-id";
+
+impl TextMapPropagator for XRay {
+    fn inject_context(&self, context: &Context, injector: &mut dyn Injector) {
+        let span = context.span();
+        let of = span.span_context();
+        let (trace, sampled) = (of.trace_id().to_string(), u8::from(of.is_sampled()));
+        let root = format!("1-{}-{}", &trace[..8], &trace[8..]);
+        injector.set(FIELD, format!("Root={root};Parent={};Sampled={sampled}", of.span_id()));
+    }
+
+    fn extract_with_context(&self, context: &Context, extractor: &dyn Extractor) -> Context {
+        let Some(header) = extractor.get(FIELD) else { return context.clone() };
+        let part = |name: &str| header.split(';').find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
+        let trace = part("Root").unwrap().trim_start_matches("1-").replace('-', "");
+        let trace = TraceId::from_hex(&trace).unwrap();
+        let span = SpanId::from_hex(part("Parent").unwrap()).unwrap();
+        let flags = if part("Sampled") == Some("1") { TraceFlags::SAMPLED } else { TraceFlags::default() };
+        context.with_remote_span_context(SpanContext::new(trace, span, flags, true, TraceState::NONE))
+    }
+
+    fn fields(&self) -> FieldIter<'_> {
+        static FIELDS: LazyLock<[String; 1]> = LazyLock::new(|| [FIELD.into()]);
+        FieldIter::new(&*FIELDS)
+    }
+}
+
+/// (c) With that format configured too, or alone, there is one link, and no parent: the same header is not read twice. And
+/// what is sent carries the header where AWS has its place for it.
+#[test]
+fn with_xrays_own_format_there_is_one_link_too() {
+    // A process cannot change its environment soundly.
+    for formats in ["tracecontext,baggage,xray", "xray"] {
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        let case = concat!(module_path!(), "::in_the_formats_of_the_environment");
+        child.args(["--exact", case.split_once("::").unwrap().1, "--nocapture"]);
+        let ended =
+            child.env("OTEL_PROPAGATORS", formats).env("THROUGHLINE_FORMATS", formats).output().unwrap();
+        assert!(ended.status.success(), "{formats}: {ended:?}");
+        assert!(String::from_utf8_lossy(&ended.stdout).contains("1 passed"), "{ended:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_the_formats_of_the_environment() {
+    let Ok(formats) = std::env::var("THROUGHLINE_FORMATS") else { return };
+    let with_xray = |builder: TelemetryBuilder| builder.propagator("xray", XRay);
+    let both = Foreign { body: "x".into(), traceparent: Some(W3C), xray: Some(XRAY) };
+    let (span, _) = handled(both, true, with_xray).await;
+    let (expected, from) = if formats == "xray" { (xray(), Some("xray")) } else { (w3c(), None) };
+    assert_eq!(span.links.iter().map(|link| link.to).collect::<Vec<_>>(), [expected]);
+    assert_eq!((place(&span).as_deref(), span.parent), (from, None));
+    let alone = |builder| with_xray(builder).relation(Relation::ParentAndLink);
+    let (span, _) =
+        handled(Foreign { body: "x".into(), xray: Some(XRAY), ..Foreign::default() }, true, alone).await;
+    assert_eq!(span.links.iter().map(|link| link.to).collect::<Vec<_>>(), [xray()]);
+    assert_eq!((place(&span).as_deref(), span.parent), (Some("xray"), None));
+
+    let broker = Account::new();
+    let stage = Stage::with(&broker, with_xray);
+    let queue = stage.topic(1).await;
+    stage.publisher(&queue).send(Message::new("x")).await.unwrap();
+    let ask = client().receive_message().queue_url(broker.url(&queue).await).wait_time_seconds(20);
+    let name = MessageSystemAttributeName::AwsTraceHeader;
+    let came = ask.message_attribute_names("All").message_system_attribute_names(name.clone()).send().await;
+    let came = came.unwrap().messages.unwrap().remove(0);
+    assert!(came.attributes.unwrap()[&name].starts_with("Root=1-"));
+    assert_eq!(came.message_attributes.unwrap_or_default().len(), usize::from(formats != "xray"));
+    stage.end().await;
 }
 
 fn w3c() -> SpanRef {

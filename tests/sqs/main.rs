@@ -13,6 +13,7 @@ mod limits_hold_on_the_wire;
 mod one_bad_body_fails_alone;
 mod requests_are_few;
 mod site;
+mod spans_name_queue_and_request;
 
 throughline_test::conformance!(site::Account::new());
 throughline_tests::scenarios_anywhere!(site::Account::new());

@@ -34,12 +34,31 @@ pub struct Receipt {
     pub offset: Option<i64>,
     /// The broker's identity for it, where it gives one.
     pub id: Option<ByteString>,
+    /// The request that it was sent by, shared by all that were; where the broker is one of requests.
+    pub request: Option<Arc<Request>>,
+}
+
+/// A request to a broker, and what is known of it only once it was made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Request {
+    /// The broker's identity for it.
+    pub id: Option<ByteString>,
+    /// The URL of the destination, where the name is all that was known before.
+    pub url: Option<ByteString>,
+}
+
+impl Request {
+    /// With the identity that the broker gave, if it gave one.
+    pub fn with_id(id: Option<impl Into<ByteString>>) -> Self {
+        Request { id: id.map(Into::into), url: None }
+    }
 }
 
 impl Receipt {
     /// A place in a partitioned log.
     pub fn at(partition: i32, offset: i64) -> Self {
-        Receipt { partition: Some(partition), offset: Some(offset), id: None }
+        Receipt { partition: Some(partition), offset: Some(offset), ..Receipt::default() }
     }
 
     /// An identity that the broker gave.

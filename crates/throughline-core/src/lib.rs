@@ -45,7 +45,7 @@ pub use boxed::{BoxSettler, BoxSource, BoxSubscription};
 pub use bytestring::ByteString;
 pub use delivery::Delivery;
 pub use demand::{Capacity, Changed, Demand, DemandControl, Phase};
-pub use endpoint::{Endpoint, Receipt};
+pub use endpoint::{Endpoint, Receipt, Request};
 pub use error::{BoxError, Error, ErrorKind};
 pub use extensions::Extensions;
 pub use headers::{Header, Headers};

@@ -122,6 +122,8 @@ pub struct Settled<'a> {
     /// The `traceparent`s that the messages came with, where the adapter keeps them: what a span over the answer links
     /// to.
     pub contexts: &'a [Bytes],
+    /// The broker's identity for the request, where it gives one.
+    pub request_id: Option<&'a str>,
 }
 
 impl<'a> Settled<'a> {
@@ -133,13 +135,20 @@ impl<'a> Settled<'a> {
         result: Result<(), &'a Error>,
         duration: Duration,
     ) -> Self {
-        Settled { destination, count, how, result, duration, contexts: &[] }
+        Settled { destination, count, how, result, duration, contexts: &[], request_id: None }
     }
 
     /// With the `traceparent`s that the messages came with.
     #[must_use]
     pub fn contexts(mut self, contexts: &'a [Bytes]) -> Self {
         self.contexts = contexts;
+        self
+    }
+
+    /// With the broker's identity for the request.
+    #[must_use]
+    pub fn request_id(mut self, id: Option<&'a str>) -> Self {
+        self.request_id = id;
         self
     }
 }

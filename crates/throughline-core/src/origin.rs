@@ -20,6 +20,8 @@ pub struct Destination {
     pub group: Option<ByteString>,
     /// The subscription, where the broker has such a thing beside the destination.
     pub subscription: Option<ByteString>,
+    /// The URL that its broker knows it by, where it has one.
+    pub url: Option<ByteString>,
     /// Host and port of the (first) server.
     pub server: Option<(ByteString, u16)>,
     /// The client's own name.
@@ -35,6 +37,7 @@ impl Destination {
             template: None,
             group: None,
             subscription: None,
+            url: None,
             server: None,
             client_id: None,
         }

@@ -51,6 +51,14 @@ impl Sends {
 
     /// Waits until nothing is under way.
     ///
+    /// # Cancel safety
+    /// Dropping it forgets the wait and nothing else.
+    pub async fn all_answered(&self) {
+        Idle { account: &self.0, slot: None }.await;
+    }
+
+    /// Waits until nothing is under way, and tells what nobody heard.
+    ///
     /// # Errors
     /// `Broker` with how many sends failed, since the last time, whose future was dropped. A failure that was awaited is
     /// not told again.
@@ -58,7 +66,7 @@ impl Sends {
     /// # Cancel safety
     /// Dropping it forgets the wait and nothing else.
     pub async fn flush(&self, destination: &Destination) -> Result<(), Error> {
-        Idle { account: &self.0, slot: None }.await;
+        self.all_answered().await;
         match self.0.unheard.swap(0, SeqCst) {
             0 => Ok(()),
             failed => {

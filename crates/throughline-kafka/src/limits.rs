@@ -8,6 +8,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
+use throughline_core::ByteString;
 
 /// How long an answer counts: somebody may change the topic.
 const FRESH: Duration = Duration::from_secs(60);
@@ -18,7 +19,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// The `max.message.bytes` of the topics that refused something.
 pub(crate) struct Limits {
     config: ClientConfig,
-    topics: Mutex<HashMap<Arc<str>, Limit>>,
+    topics: Mutex<HashMap<ByteString, Limit>>,
 }
 
 /// Wants to hear a topic's limit, if it can be had.
@@ -36,7 +37,7 @@ impl Limits {
     }
 
     /// Tells the topic's limit, now or from a thread that asks for it once for all who want to know.
-    pub(crate) fn tell(self: &Arc<Self>, topic: &Arc<str>, listener: Listener) {
+    pub(crate) fn tell(self: &Arc<Self>, topic: &ByteString, listener: Listener) {
         let mut topics = self.topics();
         match topics.get_mut(topic) {
             Some(Limit::Asking(listeners)) => return listeners.push(listener),
@@ -55,14 +56,14 @@ impl Limits {
         }
     }
 
-    fn answer(&self, topic: &Arc<str>, bytes: Option<usize>) {
+    fn answer(&self, topic: &ByteString, bytes: Option<usize>) {
         let before = self.topics().insert(topic.clone(), Limit::Known(bytes, Instant::now()));
         if let Some(Limit::Asking(listeners)) = before {
             listeners.into_iter().for_each(|listener| listener(bytes));
         }
     }
 
-    fn topics(&self) -> MutexGuard<'_, HashMap<Arc<str>, Limit>> {
+    fn topics(&self) -> MutexGuard<'_, HashMap<ByteString, Limit>> {
         self.topics.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

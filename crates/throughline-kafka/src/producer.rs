@@ -6,7 +6,7 @@ use crate::{
     headers,
     limits::Limits,
     oauth::Tokens,
-    pending::{Ledger, Pending},
+    pending::Pending,
     reports::Reports,
 };
 use rdkafka::{
@@ -21,8 +21,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use throughline_core::{Error, ErrorKind, Message, Receipt};
-use tokio::sync::oneshot;
+use throughline_core::{Destination, Error, ErrorKind, Message, SendFuture, Sends};
 
 /// The most that may be under way, below what the client itself takes (so that it never refuses).
 const IN_FLIGHT: usize = 10_000;
@@ -109,13 +108,13 @@ impl Producer {
     pub(crate) fn send(
         &self,
         message: &Message,
-        topic: &Arc<str>,
+        destination: &Arc<Destination>,
         place: Place,
-        ledger: &Arc<Ledger>,
-    ) -> oneshot::Receiver<Result<Receipt, Error>> {
-        let (pending, receiver) = Pending::new(topic, message.size(), place, ledger);
-        self.enqueue(message, topic, pending);
-        receiver
+        sends: &Sends,
+    ) -> SendFuture {
+        let (pending, future) = Pending::new(destination, message.size(), place, sends);
+        self.enqueue(message, &destination.name, pending);
+        future
     }
 
     fn enqueue(&self, message: &Message, topic: &str, pending: Box<Pending>) {

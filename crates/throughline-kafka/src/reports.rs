@@ -111,14 +111,14 @@ impl Reports {
         let error = match errors::code(&error) {
             Code::MessageSizeTooLarge => Error::new(
                 ErrorKind::TooLarge,
-                &*pending.topic,
+                pending.topic(),
                 format!(
                     "the message has {} bytes, and `message.max.bytes` of this client is {}: raise it, or send less",
                     pending.size, self.max_message
                 ),
             )
             .with_source(error),
-            _ => self.error(&pending.topic, error),
+            _ => self.error(pending.topic(), error),
         };
         self.fail(pending, error);
     }
@@ -164,15 +164,15 @@ impl ProducerContext for Reports {
         };
         match errors::code(&error) {
             Code::MessageSizeTooLarge | Code::MessageBatchTooLarge => {
-                let (topic, unheard) = (pending.topic.clone(), self.unheard.clone());
+                let (destination, unheard) = (pending.destination.clone(), self.unheard.clone());
                 let told = move |limit| {
-                    let typed = errors::too_large_for_topic(&pending.topic, pending.size, limit);
+                    let typed = errors::too_large_for_topic(pending.topic(), pending.size, limit);
                     fail(*pending, typed.with_source(error), &unheard);
                 };
-                self.limits.tell(&topic, Box::new(told));
+                self.limits.tell(&destination.name, Box::new(told));
             }
             _ => {
-                let error = self.error(&pending.topic, error);
+                let error = self.error(pending.topic(), error);
                 self.fail(*pending, error);
             }
         }

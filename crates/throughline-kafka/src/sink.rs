@@ -1,6 +1,6 @@
 //! Sending to one topic.
 
-use crate::{Kafka, Transaction, flow::Place, pending::Ledger, producer::Producer, transaction::Sending};
+use crate::{Kafka, Transaction, flow::Place, producer::Producer, transaction::Sending};
 use std::{
     fmt,
     future::Future,
@@ -8,8 +8,7 @@ use std::{
     sync::Arc,
     task::{Context, Poll, ready},
 };
-use throughline_core::{Destination, Endpoint, Error, ErrorKind, Message, Receipt};
-use tokio::sync::oneshot;
+use throughline_core::{Destination, Endpoint, Error, ErrorKind, Message, Receipt, Sends};
 use tower_service::Service;
 
 /// Sends messages to one topic: a Tower service that answers with the broker's [`Receipt`].
@@ -35,8 +34,7 @@ use tower_service::Service;
 pub struct KafkaSink {
     kafka: Kafka,
     destination: Arc<Destination>,
-    topic: Arc<str>,
-    ledger: Arc<Ledger>,
+    sends: Sends,
     /// Sends in transactions of others.
     in_transactions: bool,
     /// The producer that this sink is ready for, or waits for, and the place in it.
@@ -49,15 +47,13 @@ pub struct SendFuture(State);
 
 #[derive(Debug)]
 enum State {
-    Failed(Option<Error>),
+    Alone(throughline_core::SendFuture),
     InTransaction(Sending),
-    Sent(oneshot::Receiver<Result<Receipt, Error>>, Arc<str>),
 }
 
 impl KafkaSink {
     pub(crate) fn new(kafka: Kafka, destination: Arc<Destination>) -> Self {
-        let topic = Arc::from(&*destination.name);
-        KafkaSink { kafka, destination, topic, ledger: Arc::default(), in_transactions: false, next: None }
+        KafkaSink { kafka, destination, sends: Sends::default(), in_transactions: false, next: None }
     }
 
     /// Sends only what belongs to a [`Transaction`](crate::Transaction), through the producer of that; anything else is
@@ -70,15 +66,15 @@ impl KafkaSink {
 
     fn in_transaction(&self, message: Message) -> Result<Sending, Error> {
         match message.extensions().get::<Transaction>().cloned() {
-            Some(transaction) if self.in_transactions => transaction.send(message, &self.topic),
+            Some(transaction) if self.in_transactions => transaction.send(message, &self.destination),
             Some(_) => Err(Error::new(
                 ErrorKind::Config,
-                &*self.topic,
+                &*self.destination.name,
                 "it belongs to a transaction: make the sink with `.in_transactions()`",
             )),
             None => Err(Error::new(
                 ErrorKind::Config,
-                &*self.topic,
+                &*self.destination.name,
                 "this sink sends in transactions: send `transaction.of(message)`",
             )),
         }
@@ -91,12 +87,10 @@ impl Service<Message> for KafkaSink {
     type Future = SendFuture;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        if self.topic.is_empty() || self.topic.contains('\0') {
-            return Poll::Ready(Err(Error::new(
-                ErrorKind::Config,
-                &*self.topic,
-                "a topic needs a name without NUL",
-            )));
+        let topic = &*self.destination.name;
+        if topic.is_empty() || topic.contains('\0') {
+            let remedy = "a topic needs a name without NUL";
+            return Poll::Ready(Err(Error::new(ErrorKind::Config, topic, remedy)));
         }
         if self.in_transactions {
             return Poll::Ready(Ok(())); // each send waits for a place of its own
@@ -114,20 +108,17 @@ impl Service<Message> for KafkaSink {
     }
 
     fn call(&mut self, message: Message) -> SendFuture {
+        use throughline_core::SendFuture as Future;
         if self.in_transactions || message.extensions().get::<Transaction>().is_some() {
             return SendFuture(match self.in_transaction(message) {
                 Ok(sending) => State::InTransaction(sending),
-                Err(error) => State::Failed(Some(error)),
+                Err(error) => State::Alone(Future::failed(error)),
             });
         }
-        // Tower's contract: a call without readiness may panic. It is answered here instead.
-        let Some((producer, place)) = self.next.take().filter(|(_, place)| place.is_taken()) else {
-            let error =
-                Error::new(ErrorKind::Config, &*self.topic, "the sink was called before it was ready");
-            return SendFuture(State::Failed(Some(error)));
-        };
-        let answer = producer.send(&message, &self.topic, place, &self.ledger);
-        SendFuture(State::Sent(answer, self.topic.clone()))
+        SendFuture(State::Alone(match self.next.take().filter(|(_, place)| place.is_taken()) {
+            Some((producer, place)) => producer.send(&message, &self.destination, place, &self.sends),
+            None => Future::unready(&self.destination),
+        }))
     }
 }
 
@@ -141,14 +132,7 @@ impl Endpoint for KafkaSink {
     /// # Errors
     /// If sends failed whose future was dropped: how many. A failure that was awaited is not told again.
     async fn flush(&self) -> Result<(), Error> {
-        match self.ledger.settle().await {
-            0 => Ok(()),
-            failed => Err(Error::new(
-                ErrorKind::Broker,
-                &*self.topic,
-                format!("{failed} messages were not confirmed; await each send to learn why"),
-            )),
-        }
+        self.sends.flush(&self.destination).await
     }
 }
 
@@ -157,18 +141,8 @@ impl Future for SendFuture {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
-            State::Failed(error) => {
-                let done = || Error::new(ErrorKind::Closed, "send", "this future has already answered");
-                Poll::Ready(Err(error.take().unwrap_or_else(done)))
-            }
+            State::Alone(sending) => Pin::new(sending).poll(cx),
             State::InTransaction(sending) => sending.poll(cx),
-            State::Sent(answer, topic) => match ready!(Pin::new(answer).poll(cx)) {
-                Ok(result) => Poll::Ready(result),
-                Err(_) => {
-                    let remedy = "the producer was closed before the broker confirmed";
-                    Poll::Ready(Err(Error::new(ErrorKind::Closed, &**topic, remedy)))
-                }
-            },
         }
     }
 }
@@ -178,8 +152,7 @@ impl Clone for KafkaSink {
         KafkaSink {
             kafka: self.kafka.clone(),
             destination: self.destination.clone(),
-            topic: self.topic.clone(),
-            ledger: self.ledger.clone(),
+            sends: self.sends.clone(),
             in_transactions: self.in_transactions,
             next: None,
         }
@@ -189,7 +162,7 @@ impl Clone for KafkaSink {
 impl fmt::Debug for KafkaSink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KafkaSink")
-            .field("topic", &self.topic)
+            .field("topic", &self.destination.name)
             .field("kafka", &self.kafka)
             .finish_non_exhaustive()
     }

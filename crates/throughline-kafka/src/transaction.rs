@@ -1,6 +1,6 @@
 //! `TransactionLayer`: what a batch's handler sends, and that the batch is done, become visible together or not at all.
 
-use crate::{flow::Place, partitions::Span, pending::Ledger, transactional::Owned};
+use crate::{flow::Place, partitions::Span, transactional::Owned};
 use std::{
     fmt,
     future::Future,
@@ -12,13 +12,10 @@ use std::{
     task::{Context, Poll, ready},
 };
 use throughline_core::{
-    Answers, Batch, BoxError, Error, ErrorKind, IntoAnswers, Message, Receipt, Settlement,
+    Answers, Batch, BoxError, Destination, Error, ErrorKind, IntoAnswers, Message, Receipt, SendFuture,
+    Sends, Settlement,
 };
-use tokio::{
-    runtime::Handle,
-    sync::{OwnedMutexGuard, oneshot},
-    task::JoinError,
-};
+use tokio::{runtime::Handle, sync::OwnedMutexGuard, task::JoinError};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -69,7 +66,7 @@ pub struct Transaction(Option<Arc<Running>>);
 
 struct Running {
     owned: Arc<Owned>,
-    ledger: Arc<Ledger>,
+    sends: Sends,
     /// Begun, and not yet at its end: what is sent later belongs to no transaction.
     open: Mutex<bool>,
     claimed: AtomicBool,
@@ -136,7 +133,7 @@ impl Running {
         }
         Ok(Arc::new(Running {
             owned: first,
-            ledger: Arc::default(),
+            sends: Sends::default(),
             open: Mutex::new(false),
             claimed: AtomicBool::default(),
         }))
@@ -205,8 +202,8 @@ impl Guard {
 
     async fn commit(self, offsets: &[i64]) -> Result<(), BoxError> {
         *self.running.open() = false;
-        let _ = self.running.ledger.settle().await;
-        if self.running.ledger.has_failed() {
+        self.running.sends.all_answered().await;
+        if self.running.sends.any_failed() {
             let name = self.running.owned.name();
             self.abort().await?;
             let remedy =
@@ -300,14 +297,14 @@ impl Transaction {
         message
     }
 
-    pub(crate) fn send(self, message: Message, topic: &Arc<str>) -> Result<Sending, Error> {
+    pub(crate) fn send(self, message: Message, to: &Arc<Destination>) -> Result<Sending, Error> {
         let Some(running) = self.0 else {
-            return Err(Error::new(ErrorKind::Closed, &**topic, "this transaction was never begun"));
+            return Err(Error::new(ErrorKind::Closed, &*to.name, "this transaction was never begun"));
         };
         let mut place = Place::new(running.owned.by.producer.flow.clone());
         let now = place.poll_take(&mut Context::from_waker(std::task::Waker::noop())).is_ready();
         let mut sending =
-            Sending { running, topic: topic.clone(), waits: Some((message, place)), answer: None };
+            Sending { running, destination: to.clone(), waits: Some((message, place)), answer: None };
         if now {
             sending.start()?;
         }
@@ -318,9 +315,9 @@ impl Transaction {
 /// A send of a transaction: waits for a place, and then for its answer.
 pub(crate) struct Sending {
     running: Arc<Running>,
-    topic: Arc<str>,
+    destination: Arc<Destination>,
     waits: Option<(Message, Place)>,
-    answer: Option<oneshot::Receiver<Result<Receipt, Error>>>,
+    answer: Option<SendFuture>,
 }
 
 impl Sending {
@@ -329,11 +326,11 @@ impl Sending {
         let open = self.running.open();
         if !*open {
             let remedy = "the transaction has ended, or has not begun; send before the handler returns";
-            return Err(Error::new(ErrorKind::Closed, &*self.topic, remedy));
+            return Err(Error::new(ErrorKind::Closed, &*self.destination.name, remedy));
         }
         if let Some((message, place)) = self.waits.take() {
-            let Running { owned, ledger, .. } = &*self.running;
-            self.answer = Some(owned.by.producer.send(&message, &self.topic, place, ledger));
+            let Running { owned, sends, .. } = &*self.running;
+            self.answer = Some(owned.by.producer.send(&message, &self.destination, place, sends));
         }
         Ok(())
     }
@@ -343,20 +340,18 @@ impl Sending {
             ready!(place.poll_take(cx));
             self.start()?;
         }
-        let closed = || {
-            let remedy = "the producer was closed before the broker confirmed";
-            Err(Error::new(ErrorKind::Closed, &*self.topic, remedy))
-        };
+        // There is none where the start failed, which was told then.
+        let told = || Error::new(ErrorKind::Closed, "send", "this future has already answered");
         match &mut self.answer {
-            Some(answer) => Pin::new(answer).poll(cx).map(|answer| answer.unwrap_or_else(|_| closed())),
-            None => Poll::Ready(closed()),
+            Some(answer) => Pin::new(answer).poll(cx),
+            None => Poll::Ready(Err(told())),
         }
     }
 }
 
 impl fmt::Debug for Sending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sending").field("topic", &self.topic).finish_non_exhaustive()
+        f.debug_struct("Sending").field("topic", &self.destination.name).finish_non_exhaustive()
     }
 }
 

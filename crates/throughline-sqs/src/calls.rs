@@ -8,6 +8,7 @@ use crate::{
 use aws_sdk_sqs::{
     Client, Config,
     config::{IdentityCache, retry::RetryConfig, timeout::TimeoutConfig},
+    operation::RequestId as _,
     types::{
         BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry,
         Message, MessageSystemAttributeName as System, QueueAttributeName, SendMessageBatchRequestEntry,
@@ -69,6 +70,14 @@ pub(crate) type Handle = std::sync::Arc<str>;
 
 /// What became of the entries of a batch: those that failed, by their place.
 pub(crate) type Failures = Vec<(usize, Error)>;
+
+/// The answer to a batch.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) failures: Failures,
+    /// What AWS calls the request.
+    pub(crate) request_id: Option<String>,
+}
 
 impl Calls {
     /// Finds the queue. `wait` is the longest that a receive waits for a message.
@@ -142,7 +151,7 @@ impl Calls {
     }
 
     /// Deletes up to ten.
-    pub(crate) async fn delete(&self, handles: &[Handle]) -> Result<Failures, Error> {
+    pub(crate) async fn delete(&self, handles: &[Handle]) -> Result<Answered, Error> {
         const ACTION: &str = "DeleteMessageBatch";
         let entry = |(at, handle): (usize, &Handle)| {
             DeleteMessageBatchRequestEntry::builder().id(at.to_string()).receipt_handle(&**handle).build()
@@ -152,11 +161,11 @@ impl Calls {
         let call =
             self.client().delete_message_batch().queue_url(&self.url).set_entries(Some(entries)).send();
         let answer = self.told(Box::pin(call).await, ACTION)?;
-        Ok(self.failures(&answer.failed, ACTION))
+        Ok(self.answered(&answer.failed, answer.request_id(), ACTION))
     }
 
     /// Changes for how long up to ten stay hidden from now on, in whole seconds.
-    pub(crate) async fn hide(&self, handles: &[(Handle, Duration)]) -> Result<Failures, Error> {
+    pub(crate) async fn hide(&self, handles: &[(Handle, Duration)]) -> Result<Answered, Error> {
         const ACTION: &str = "ChangeMessageVisibilityBatch";
         let entry = |(at, (handle, time)): (usize, &(Handle, Duration))| {
             ChangeMessageVisibilityBatchRequestEntry::builder()
@@ -174,28 +183,28 @@ impl Calls {
             .set_entries(Some(entries))
             .send();
         let answer = self.told(Box::pin(call).await, ACTION)?;
-        Ok(self.failures(&answer.failed, ACTION))
+        Ok(self.answered(&answer.failed, answer.request_id(), ACTION))
     }
 
     /// Sends up to ten; gives the identity of each that was taken, by its place.
     pub(crate) async fn send(
         &self,
         entries: Vec<SendMessageBatchRequestEntry>,
-    ) -> Result<(Vec<(usize, String)>, Failures), Error> {
+    ) -> Result<(Vec<(usize, String)>, Answered), Error> {
         const ACTION: &str = "SendMessageBatch";
         let call = self.client().send_message_batch().queue_url(&self.url).set_entries(Some(entries)).send();
         let answer = self.told(Box::pin(call).await, ACTION)?;
-        let failures = self.failures(&answer.failed, ACTION);
+        let answered = self.answered(&answer.failed, answer.request_id(), ACTION);
         let sent =
             answer.successful.into_iter().filter_map(|one| Some((one.id.parse().ok()?, one.message_id)));
-        Ok((sent.collect(), failures))
+        Ok((sent.collect(), answered))
     }
 
-    fn failures(&self, entries: &[BatchResultErrorEntry], action: &str) -> Failures {
+    fn answered(&self, failed: &[BatchResultErrorEntry], id: Option<&str>, action: &str) -> Answered {
         let one = |entry: &BatchResultErrorEntry| {
             Some((entry.id().parse().ok()?, from_entry(entry, action, &self.name)))
         };
-        entries.iter().filter_map(one).collect()
+        Answered { failures: failed.iter().filter_map(one).collect(), request_id: id.map(str::to_owned) }
     }
 
     fn client(&self) -> Client {

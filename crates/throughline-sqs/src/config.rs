@@ -102,10 +102,12 @@ pub(crate) fn is_fifo(queue: &str) -> bool {
     name_of(queue).ends_with(".fifo")
 }
 
-/// With the server of the URL, if that is known.
+/// With its URL and the server of that, if it is given by one.
 pub(crate) fn destination(queue: &str) -> Arc<Destination> {
     let mut destination = Destination::new(ByteString::from_static(SYSTEM), name_of(queue));
-    destination.server = is_url(queue).then(|| server(queue)).flatten();
+    if is_url(queue) {
+        (destination.url, destination.server) = (Some(queue.into()), server(queue));
+    }
     Arc::new(destination)
 }
 

@@ -64,7 +64,6 @@ pub(crate) fn decode(native: Native, destination: &Arc<Destination>, settings: &
     let mut attributes = Attributes::of(native.message_attributes.unwrap_or_default());
     let key = attributes.key.take().or_else(|| group.clone().map(ByteString::into_bytes));
     let mut body = native.body.unwrap_or_default();
-    let has_context = attributes.headers.get("traceparent").is_some();
     let mut beside = None;
     if let Some(Wrapped { payload, headers, types, metadata: sns }) = envelope::sns(&body) {
         metadata.sns = Some(sns);
@@ -79,20 +78,19 @@ pub(crate) fn decode(native: Native, destination: &Arc<Destination>, settings: &
             beside = Some(envelope::beside(&headers, "sns"));
         }
     }
-    if !has_context && attributes.headers.get("traceparent").is_none() {
-        beside = beside.filter(|beside| beside.fields.get("traceparent").is_some());
-        beside = beside
-            .or_else(|| envelope::event_bridge(&body))
-            .or_else(|| xray.as_deref().and_then(envelope::xray));
-    } else {
-        beside = None;
+    let is_context = |fields: &Headers| fields.get("traceparent").is_some();
+    let own = attributes.headers.get("traceparent").cloned();
+    beside = beside.filter(|beside| own.is_none() && is_context(&beside.fields));
+    if own.is_none() {
+        beside = beside.or_else(|| envelope::event_bridge(&body));
     }
+    // Also beside a context of the producer's own, which counts before it: not everybody reads that format.
+    let beside = beside.or_else(|| xray.as_deref().and_then(envelope::xray));
     let plain = if settings.base64 { STANDARD.decode(&body).ok() } else { None };
     let not_base64 = settings.base64 && plain.is_none();
     let payload = plain.map_or_else(|| Bytes::from(body), Bytes::from);
 
-    let fields = beside.as_ref().map_or(&attributes.headers, |beside| &beside.fields);
-    let context = fields.get("traceparent").cloned();
+    let context = own.or_else(|| beside.as_ref()?.fields.get("traceparent").cloned());
     let mut message = Message::received(Some(payload), key, attributes.headers, origin);
     let extensions = message.extensions_mut();
     extensions.insert(metadata);

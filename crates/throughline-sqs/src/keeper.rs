@@ -3,7 +3,7 @@
 //! It lives apart from the receiving and from the handlers: a lease is kept whatever they do, also while a worker drains.
 
 use crate::{
-    calls::{Calls, Failures, Handle},
+    calls::{Answered, Calls, Failures, Handle},
     desk::Desk,
     owed::{Answer, Batch, Entry},
 };
@@ -64,9 +64,10 @@ async fn answer(desk: &Desk, calls: &Calls, batch: Batch) {
         Answer::Delete => Settlement::Ack,
         Answer::Hide(time) => Settlement::retry_after(time),
     };
-    let told = Told { desk, how, took };
+    let mut told = Told { desk, how, took, request_id: None };
     match result {
-        Ok(failures) => {
+        Ok(Answered { failures, request_id }) => {
+            told.request_id = request_id;
             let (confirmed, failed) = part(entries, failures);
             told.that(&confirmed, Ok(()));
             let given_up = sort_out(&told, failed, tries);
@@ -87,6 +88,7 @@ struct Told<'a> {
     desk: &'a Desk,
     how: Settlement,
     took: Duration,
+    request_id: Option<String>,
 }
 
 impl Told<'_> {
@@ -94,7 +96,8 @@ impl Told<'_> {
         if !entries.is_empty() {
             let contexts: Vec<_> = entries.iter().filter_map(|entry| entry.claim.context.clone()).collect();
             let settled = Settled::new(&self.desk.destination, entries.len(), self.how, result, self.took);
-            self.desk.observer.observe(Event::Settled(settled.contexts(&contexts)));
+            let settled = settled.contexts(&contexts).request_id(self.request_id.as_deref());
+            self.desk.observer.observe(Event::Settled(settled));
         }
     }
 }
@@ -139,7 +142,7 @@ async fn extend(desk: &Desk, calls: &Calls, batch: Vec<(u64, Handle, Duration)>)
     let (tickets, handles): (Vec<u64>, Vec<_>) =
         batch.into_iter().map(|(ticket, handle, time)| (ticket, (handle, time))).unzip();
     match calls.hide(&handles).await {
-        Ok(failures) => desk.extended(&tickets, asked, &failures, false),
+        Ok(answered) => desk.extended(&tickets, asked, &answered.failures, false),
         Err(error) => {
             tracing::debug!(%error, "leases were not extended; trying again until they end");
             desk.extended(&tickets, asked, &[], true);

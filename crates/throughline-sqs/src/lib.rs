@@ -21,11 +21,19 @@
 //! - **Attributes as they are.** `String`, `Number` and `Binary` with their labels are kept.
 //! - **FIFO queues keep their order.** The group is the key. A failed message takes back what was received after it in its
 //!   group, and holds nobody else.
+//! - **A standard queue keeps none.** With [`Ordering::Key`] (the default of a worker) two messages of one key do not run side
+//!   by side, and that is all. What waits for another of its key has a place among those in flight: a key with more messages
+//!   than a worker takes at once keeps the others out until it is through. Where that may be, use a FIFO queue (which hands
+//!   out no more than ten of a group before they are done) or `Ordering::None`.
+//!
+//! [`Ordering::Key`]: https://docs.rs/throughline/latest/throughline/enum.Ordering.html
 //!
 //! # What it costs to stop
 //! A poll that is open runs to its end, since what it takes would stay hidden otherwise: an idle worker takes up to 20 s to
 //! stop ([`SqsSubscription::wait`] shortens that), or as long as its grace lets it. What comes then is visible again at
-//! once.
+//! once, but SQS has counted that it was received: where a redrive policy allows one receive only (`maxReceiveCount` 1), it
+//! goes to the dead letters with the next. Allow two or more, or a short wait. No more is ever received than can be started
+//! at once, so nothing else that was not handled is counted.
 //!
 //! # What is tested how
 //! Everything goes through the wire against ElasticMQ, and what SNS delivers against ministack. ElasticMQ differs from AWS
@@ -57,6 +65,7 @@ pub use config::Sqs;
 pub use headers::NotBase64;
 pub use metadata::{AttributeTypes, DeduplicationId, Delay, SnsMetadata, SqsMetadata};
 pub use settler::SqsSettler;
-pub use sink::{SendFuture, SqsSink};
+pub use sink::SqsSink;
 pub use source::SqsSource;
 pub use subscription::SqsSubscription;
+pub use throughline_core::SendFuture;

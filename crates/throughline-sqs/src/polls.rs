@@ -54,7 +54,7 @@ struct State {
     /// The failures were that nobody answered.
     lost: bool,
     not_before: Option<Instant>,
-    /// The identity of a receive whose answer was lost.
+    /// The identity of a receive that failed: its answer may be lost.
     attempt: Option<String>,
     stopped: bool,
 }
@@ -169,9 +169,8 @@ impl Polls {
         let at = Instant::now() + wait.mul_f64(1.0 + fastrand::f64() / 4.0);
         state.failures += 1;
         state.not_before = Some(state.not_before.map_or(at, |before| before.max(at)));
-        if lost {
-            state.attempt = attempt;
-        }
+        // Also after a refusal: what it tried again may have been lost before.
+        state.attempt = attempt;
         drop(state);
         self.desk.observer.observe(Event::Reconnecting { error });
     }

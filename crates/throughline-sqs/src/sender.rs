@@ -15,10 +15,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use throughline_core::{Error, ErrorKind, Receipt};
+use throughline_core::{Destination, Error, ErrorKind, Receipt, Request, SendFuture, Sends, Unconfirmed};
 use tokio::{
     runtime::Handle,
-    sync::{Notify, OnceCell, OwnedSemaphorePermit, oneshot},
+    sync::{Notify, OnceCell, OwnedSemaphorePermit},
     task::JoinSet,
     time::{Instant, sleep_until},
 };
@@ -27,8 +27,6 @@ use tokio::{
 const LINGER: Duration = Duration::from_millis(5);
 /// Calls under way at once. A FIFO queue has one, since two could overtake each other.
 const CALLS: usize = 16;
-
-pub(crate) type Answer = oneshot::Receiver<Result<Receipt, Error>>;
 
 /// What the clones of one sink share.
 pub(crate) struct Sender {
@@ -39,16 +37,12 @@ pub(crate) struct Sender {
     most: usize,
     state: Mutex<State>,
     more: Notify,
-    settled: Notify,
+    pub(crate) sends: Sends,
 }
 
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Waiting>,
-    /// Waiting or under way.
-    open: usize,
-    /// Failed, and nobody was told.
-    unheard: usize,
     driven: bool,
 }
 
@@ -56,7 +50,7 @@ struct Waiting {
     encoded: Encoded,
     size: usize,
     since: Instant,
-    answer: oneshot::Sender<Result<Receipt, Error>>,
+    unconfirmed: Unconfirmed,
     /// Its place among what may be open.
     _place: OwnedSemaphorePermit,
 }
@@ -71,7 +65,7 @@ impl Sender {
             most,
             state: Mutex::default(),
             more: Notify::new(),
-            settled: Notify::new(),
+            sends: Sends::default(),
         }
     }
 
@@ -87,15 +81,15 @@ impl Sender {
         self: &Arc<Self>,
         encoded: Encoded,
         place: OwnedSemaphorePermit,
-    ) -> Result<Answer, Error> {
+        destination: &Arc<Destination>,
+    ) -> Result<SendFuture, Error> {
         let handle = Handle::try_current().map_err(|error| {
             Error::new(ErrorKind::Config, &*self.queue, "send from within a tokio runtime").with_source(error)
         })?;
-        let (answer, receiver) = oneshot::channel();
+        let (unconfirmed, future) = self.sends.begin(destination);
         let size = encoded.size();
         let mut state = self.state();
-        state.open += 1;
-        state.waiting.push_back(Waiting { encoded, size, since: Instant::now(), answer, _place: place });
+        state.waiting.push_back(Waiting { encoded, size, since: Instant::now(), unconfirmed, _place: place });
         if !std::mem::replace(&mut state.driven, true) {
             drop(state);
             handle.spawn(drive(Driving { sender: self.clone(), ended: false }));
@@ -107,23 +101,7 @@ impl Sender {
                 self.more.notify_one();
             }
         }
-        Ok(receiver)
-    }
-
-    /// Waits until nothing is open; gives how many failed that nobody was told of.
-    pub(crate) async fn settle(&self) -> usize {
-        loop {
-            let settled = self.settled.notified();
-            tokio::pin!(settled);
-            settled.as_mut().enable();
-            {
-                let mut state = self.state();
-                if state.open == 0 {
-                    return std::mem::take(&mut state.unheard);
-                }
-            }
-            settled.await;
-        }
+        Ok(future)
     }
 
     /// The next batch, if one is due; else when one is.
@@ -158,7 +136,7 @@ impl Sender {
         let mut answers = Vec::with_capacity(batch.len());
         for (place, waiting) in batch.into_iter().enumerate() {
             entries.extend(waiting.encoded.entry(place));
-            answers.push(Some((waiting.answer, waiting._place)));
+            answers.push(Some((waiting.unconfirmed, waiting._place)));
         }
         let open = || Calls::open(&self.sqs, &self.queue, Duration::ZERO);
         let result = match self.calls.get_or_try_init(open).await {
@@ -166,14 +144,20 @@ impl Sender {
             Err(error) => Err(error),
         };
         let mut answer = |at: usize, result: Result<Receipt, Error>| {
-            if let Some((sender, _place)) = answers.get_mut(at).and_then(Option::take) {
-                self.answered(sender, result);
+            if let Some((unconfirmed, _place)) = answers.get_mut(at).and_then(Option::take) {
+                unconfirmed.answer(result);
             }
         };
         match result {
-            Ok((sent, failures)) => {
-                sent.into_iter().for_each(|(at, id)| answer(at, Ok(Receipt::with_id(id))));
-                failures.into_iter().for_each(|(at, error)| answer(at, Err(error)));
+            Ok((sent, answered)) => {
+                let request = Arc::new(self.request(answered.request_id));
+                let receipt = |id: String| {
+                    let mut receipt = Receipt::with_id(id);
+                    receipt.request = Some(request.clone());
+                    receipt
+                };
+                sent.into_iter().for_each(|(at, id)| answer(at, Ok(receipt(id))));
+                answered.failures.into_iter().for_each(|(at, error)| answer(at, Err(error)));
                 let silent = || {
                     Error::new(
                         ErrorKind::Broker,
@@ -187,15 +171,12 @@ impl Sender {
         }
     }
 
-    fn answered(&self, sender: oneshot::Sender<Result<Receipt, Error>>, result: Result<Receipt, Error>) {
-        let unheard = sender.send(result).is_err_and(|result| result.is_err());
-        let mut state = self.state();
-        state.open = state.open.saturating_sub(1);
-        state.unheard += usize::from(unheard);
-        if state.open == 0 {
-            drop(state);
-            self.settled.notify_waiters();
-        }
+    /// With the URL where the queue was given by its name, so that nobody knew it before.
+    fn request(&self, id: Option<String>) -> Request {
+        let mut request = Request::with_id(id);
+        let found = self.calls.get().map(Calls::url).filter(|url| *url != self.queue);
+        request.url = found.map(Into::into);
+        request
     }
 }
 
@@ -222,12 +203,10 @@ impl Drop for Driving {
         let lost = {
             let mut state = self.sender.state();
             state.driven = false;
-            state.open = 0;
             std::mem::take(&mut state.waiting)
         };
-        // Their senders go, which says that nobody sends them any more.
+        // Which tells their callers that nobody sends them any more.
         drop(lost);
-        self.sender.settled.notify_waiters();
     }
 }
 

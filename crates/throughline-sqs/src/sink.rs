@@ -3,7 +3,7 @@
 use crate::{
     Sqs, config,
     encode::{Style, encode},
-    sender::{Answer, Sender},
+    sender::Sender,
 };
 use std::{
     fmt,
@@ -12,7 +12,7 @@ use std::{
     sync::Arc,
     task::{Context, Poll, ready},
 };
-use throughline_core::{Destination, Endpoint, Error, ErrorKind, Message, Receipt};
+use throughline_core::{Destination, Endpoint, Error, ErrorKind, Message, Receipt, SendFuture};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tower_service::Service;
 
@@ -55,16 +55,6 @@ enum Place {
     Taken(OwnedSemaphorePermit),
 }
 
-/// The future of a send.
-#[derive(Debug)]
-pub struct SendFuture(State);
-
-#[derive(Debug)]
-enum State {
-    Failed(Option<Error>),
-    Sent(Answer, Arc<Destination>),
-}
-
 impl SqsSink {
     pub(crate) fn new(sqs: Sqs, queue: String) -> Self {
         let fifo = config::is_fifo(&queue);
@@ -93,13 +83,9 @@ impl SqsSink {
         self
     }
 
-    fn send(&mut self, message: &Message) -> Result<Answer, Error> {
-        // Tower's contract: a call without readiness may panic. It is answered here instead.
-        let Place::Taken(place) = std::mem::replace(&mut self.next, Place::None) else {
-            let remedy = "the sink was called before it was ready";
-            return Err(Error::new(ErrorKind::Config, &*self.destination.name, remedy));
-        };
-        self.sender.send(encode(message, &self.destination.name, self.style)?, place)
+    fn send(&self, message: &Message, place: OwnedSemaphorePermit) -> Result<SendFuture, Error> {
+        let encoded = encode(message, &self.destination.name, self.style)?;
+        self.sender.send(encoded, place, &self.destination)
     }
 }
 
@@ -132,10 +118,10 @@ impl Service<Message> for SqsSink {
     }
 
     fn call(&mut self, message: Message) -> SendFuture {
-        SendFuture(match self.send(&message) {
-            Ok(answer) => State::Sent(answer, self.destination.clone()),
-            Err(error) => State::Failed(Some(error)),
-        })
+        match std::mem::replace(&mut self.next, Place::None) {
+            Place::Taken(place) => self.send(&message, place).unwrap_or_else(SendFuture::failed),
+            Place::None | Place::Waits(_) => SendFuture::unready(&self.destination),
+        }
     }
 }
 
@@ -149,33 +135,7 @@ impl Endpoint for SqsSink {
     /// # Errors
     /// If sends failed whose future was dropped: how many. A failure that was awaited is not told again.
     async fn flush(&self) -> Result<(), Error> {
-        match self.sender.settle().await {
-            0 => Ok(()),
-            failed => {
-                let remedy = format!("{failed} messages were not confirmed; await each send to learn why");
-                Err(Error::new(ErrorKind::Broker, &*self.destination.name, remedy))
-            }
-        }
-    }
-}
-
-impl Future for SendFuture {
-    type Output = Result<Receipt, Error>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut self.0 {
-            State::Failed(error) => {
-                let done = || Error::new(ErrorKind::Closed, "send", "this future has already answered");
-                Poll::Ready(Err(error.take().unwrap_or_else(done)))
-            }
-            State::Sent(answer, destination) => match ready!(Pin::new(answer).poll(cx)) {
-                Ok(result) => Poll::Ready(result),
-                Err(_) => {
-                    let remedy = "its runtime ended before SQS confirmed";
-                    Poll::Ready(Err(Error::new(ErrorKind::Closed, &*destination.name, remedy)))
-                }
-            },
-        }
+        self.sender.sends.flush(&self.destination).await
     }
 }
 

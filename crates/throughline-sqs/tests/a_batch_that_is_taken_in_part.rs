@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Call, Fake, Say};
+use common::{Call, Fake, Say, request_id};
 use serde_json::{Value, json};
 use std::future::poll_fn;
 use throughline_core::{Endpoint, Error, ErrorKind, Message, Receipt};
@@ -42,7 +42,11 @@ async fn each_entry_has_its_own_answer() {
     .await;
     let mut sink = fake.sqs.queue(fake.url());
     let answers = send(&mut sink, &["good", "bad", "unlucky", "forgotten"]).await;
-    assert_eq!(answers[0].as_ref().unwrap().id.as_deref(), Some("m-1"));
+    let receipt = answers[0].as_ref().unwrap();
+    assert_eq!(receipt.id.as_deref(), Some("m-1"));
+    let request = receipt.request.as_ref().unwrap();
+    assert_eq!(request.id.as_deref(), Some(&*request_id("SendMessageBatch")));
+    assert_eq!(request.url, None, "known before");
     let kinds: Vec<_> = answers[1..].iter().map(|answer| answer.as_ref().unwrap_err().kind()).collect();
     assert_eq!(kinds, [ErrorKind::Unrepresentable, ErrorKind::Broker, ErrorKind::Broker]);
     assert!(

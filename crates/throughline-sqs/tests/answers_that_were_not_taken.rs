@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Call, Fake, Say, messages, subscribe, until};
+use common::{Call, Fake, Say, messages, request_id, subscribe, until};
 use serde_json::json;
 use std::{
     sync::atomic::{AtomicUsize, Ordering::SeqCst},
@@ -48,6 +48,7 @@ async fn an_invalid_receipt_is_a_lost_lease_and_is_not_tried_again() {
     }
     until("the loss", || heard.lost.load(SeqCst) == 1).await;
     assert_eq!((heard.confirmed.load(SeqCst), heard.refused.load(SeqCst)), (2, 1));
+    assert_eq!(*heard.requests.lock().unwrap(), [request_id("DeleteMessageBatch")]);
     control.stop();
     assert!(source.receive().await.unwrap().is_empty());
     source.close(Instant::now() + Duration::from_secs(20)).await.unwrap();

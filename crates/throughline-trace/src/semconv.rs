@@ -35,6 +35,10 @@ pub const KAFKA_TOMBSTONE: &str = "messaging.kafka.message.tombstone";
 pub const PUBSUB_ORDERING_KEY: &str = "messaging.gcp_pubsub.message.ordering_key";
 /// `messaging.gcp_pubsub.message.delivery_attempt`
 pub const PUBSUB_DELIVERY_ATTEMPT: &str = "messaging.gcp_pubsub.message.delivery_attempt";
+/// `aws.sqs.queue.url`
+pub const SQS_QUEUE_URL: &str = "aws.sqs.queue.url";
+/// `aws.request_id`
+pub const AWS_REQUEST_ID: &str = "aws.request_id";
 /// `messaging.batch.message_count`
 pub const BATCH_COUNT: &str = "messaging.batch.message_count";
 /// `server.address`

@@ -29,6 +29,7 @@ pub(crate) struct Template {
 enum System {
     Kafka,
     PubSub,
+    Sqs,
     Other,
 }
 
@@ -42,6 +43,7 @@ impl Template {
         let system = match destination.as_ref().map(|d| &*d.system) {
             Some(key::KAFKA) => System::Kafka,
             Some(key::PUBSUB) => System::PubSub,
+            Some(key::SQS) => System::Sqs,
             _ => System::Other,
         };
         let operation = operation.unwrap_or(match (system, operation_type) {
@@ -144,7 +146,7 @@ impl Template {
 
     /// What the broker said of one message that was sent.
     pub(crate) fn receipt(&self, receipt: &Receipt) -> Vec<KeyValue> {
-        let mut attributes = Vec::with_capacity(3);
+        let mut attributes = Vec::with_capacity(4);
         if let Some(partition) = receipt.partition {
             attributes.push(KeyValue::new(key::PARTITION_ID, partition_id(partition)));
         }
@@ -153,6 +155,11 @@ impl Template {
         }
         if let Some(id) = &receipt.id {
             attributes.push(KeyValue::new(key::MESSAGE_ID, shared(id)));
+        }
+        if let Some(request) = receipt.request.as_deref().filter(|_| self.system == System::Sqs) {
+            let known = [(key::AWS_REQUEST_ID, &request.id), (key::SQS_QUEUE_URL, &request.url)];
+            let known = known.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+            attributes.extend(known.map(|(name, value)| KeyValue::new(name, shared(value))));
         }
         attributes
     }
@@ -172,7 +179,7 @@ impl Template {
         let name = match self.system {
             System::Kafka => key::KAFKA_KEY,
             System::PubSub => key::PUBSUB_ORDERING_KEY,
-            System::Other => return,
+            System::Sqs | System::Other => return,
         };
         // Binary keys may happen to be UTF-8: control characters tell them from text.
         let text = message_key.and_then(|bytes| std::str::from_utf8(bytes).ok()).map(cut);
@@ -199,6 +206,9 @@ fn attributes_of(of: &Destination) -> Vec<KeyValue> {
     optional(key::CONSUMER_GROUP, &of.group);
     optional(key::SUBSCRIPTION_NAME, &of.subscription);
     optional(key::CLIENT_ID, &of.client_id);
+    if of.system == key::SQS {
+        optional(key::SQS_QUEUE_URL, &of.url);
+    }
     if let Some((host, port)) = &of.server {
         attributes.push(KeyValue::new(key::SERVER_ADDRESS, shared(host)));
         attributes.push(KeyValue::new(key::SERVER_PORT, i64::from(*port)));
@@ -210,7 +220,7 @@ fn attributes_of(of: &Destination) -> Vec<KeyValue> {
 pub(crate) fn of_metrics(of: &Destination) -> Vec<KeyValue> {
     let mut attributes = attributes_of(of);
     attributes.retain(|kv| match kv.key.as_str() {
-        key::CLIENT_ID => false,
+        key::CLIENT_ID | key::SQS_QUEUE_URL => false,
         key::DESTINATION_NAME => of.template.is_none(),
         _ => true,
     });
@@ -322,6 +332,23 @@ mod tests {
         pubsub.content(Some(b"\xff"), true, &mut attributes);
         pubsub.content(Some(b"\0\0\0\0\x2a"), true, &mut attributes);
         assert_eq!(value(&attributes, key::PUBSUB_ORDERING_KEY), None, "not UTF-8, and not text");
+    }
+
+    #[test]
+    fn a_queue_has_its_url_and_a_send_the_request_that_it_went_by() {
+        let mut of = Destination::new("aws_sqs", "q");
+        let mut receipt = Receipt::with_id("m");
+        let mut request = throughline_core::Request::with_id(Some("r"));
+        request.url = Some("https://sqs/1/q".into());
+        receipt.request = Some(Arc::new(request));
+        let attributes = Template::new(None, "send", Some(Arc::new(of.clone()))).receipt(&receipt);
+        assert_eq!(value(&attributes, "aws.request_id"), Some("r".into()));
+        assert_eq!(value(&attributes, "aws.sqs.queue.url"), Some("https://sqs/1/q".into()));
+        of.url = Some("https://sqs/1/q".into());
+        let template = Template::new(None, "process", Some(Arc::new(of)));
+        let attributes = template.builder(SpanKind::Consumer, Vec::new()).attributes.unwrap();
+        assert_eq!(value(&attributes, "aws.sqs.queue.url"), Some("https://sqs/1/q".into()));
+        assert_eq!(value(&template.of_metrics(true), "aws.sqs.queue.url"), None);
     }
 
     #[test]

@@ -309,7 +309,7 @@ fn settlements_are_measured_and_failed_ones_always_have_a_span() {
             let took = Duration::from_millis(30);
             let settled = Settled::new(&of, 12, Settlement::Ack, result, took);
             let contexts: &[Bytes] = if system == queue { &came } else { &[] };
-            observer.observe(Event::Settled(settled.contexts(contexts)));
+            observer.observe(Event::Settled(settled.contexts(contexts).request_id(Some("r-1"))));
         }
         telemetry.flush(Duration::from_secs(10)).unwrap();
         let spans = exporter.get_finished_spans().unwrap();
@@ -317,6 +317,9 @@ fn settlements_are_measured_and_failed_ones_always_have_a_span() {
         let links: Vec<_> =
             spans.last().unwrap().links.iter().map(|link| link.span_context.span_id()).collect();
         assert_eq!(links, [opentelemetry::trace::SpanId::from(0x00f0_67aa_0ba9_02b7)], "to what made it");
+        let request = |span| attribute(span, "aws.request_id").map(|id| id.to_string());
+        assert_eq!(request(spans.last().unwrap()).as_deref(), Some("r-1"));
+        assert_eq!(request(&spans[0]), None, "not of AWS");
         let failed = spans.iter().find(|span| attribute(span, "error.type").is_some()).unwrap();
         let of = |name| attribute(failed, name).unwrap().to_string();
         assert_eq!(of("error.type"), "broker");

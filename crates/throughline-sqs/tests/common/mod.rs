@@ -104,6 +104,11 @@ pub(crate) fn messages(ids: &[&str]) -> Say {
     Say::Ok(json!({"Messages": ids.iter().map(message).collect::<Vec<_>>()}))
 }
 
+/// What the server calls every request of this action.
+pub(crate) fn request_id(action: &str) -> String {
+    format!("request-{action}")
+}
+
 async fn serve(stream: TcpStream, answer: Answer) -> Option<()> {
     let mut stream = BufReader::new(stream);
     loop {
@@ -142,7 +147,9 @@ async fn serve(stream: TcpStream, answer: Answer) -> Option<()> {
         };
         let body = body.to_string();
         let head = format!(
-            "HTTP/1.1 {status} X\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: {}\r\n\r\n",
+            "HTTP/1.1 {status} X\r\nContent-Type: application/x-amz-json-1.0\r\nx-amzn-RequestId: {}\r\n\
+             Content-Length: {}\r\n\r\n",
+            request_id(&call.action),
             body.len()
         );
         stream.get_mut().write_all((head + &body).as_bytes()).await.ok()?;
@@ -157,12 +164,15 @@ pub(crate) struct Heard {
     pub(crate) lost: AtomicUsize,
     pub(crate) reconnected: AtomicUsize,
     pub(crate) outages: Mutex<Vec<String>>,
+    /// What the requests were called by which something was settled.
+    pub(crate) requests: Mutex<Vec<String>>,
 }
 
 impl Observe for Heard {
     fn observe(&self, event: Event<'_>) {
         match event {
             Event::Settled(settled) if settled.result.is_ok() => {
+                self.requests.lock().unwrap().extend(settled.request_id.map(str::to_owned));
                 self.confirmed.fetch_add(settled.count, SeqCst);
             }
             Event::Settled(settled) => {

@@ -108,6 +108,9 @@ fn span(spans: &Spans, template: &Template, settled: Settled<'_>, failure: Optio
     if let Some(attributes) = &mut builder.attributes {
         let count = i64::try_from(settled.count).unwrap_or(i64::MAX);
         attributes.push(KeyValue::new(key::BATCH_COUNT, count));
+        if let Some(id) = settled.request_id.filter(|_| settled.destination.system == key::SQS) {
+            attributes.push(KeyValue::new(key::AWS_REQUEST_ID, id.to_owned()));
+        }
     }
     if let Started::Recording(context) = spans.start(builder, &Context::new()) {
         let span = context.span();

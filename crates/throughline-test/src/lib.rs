@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`Graph`] | over *exported* spans: every parent and link resolves, one process span a delivery, and as many spans as the run must have |
 //! | [`FileExporter`], [`read_spans`] | the same over several processes, also killed ones |
+//! | [`StartedSpans`], [`unfinished_spans`] | which spans died with their process |
 //! | [`Measures`] | the metrics that were exported, read back |
 //! | [`Ledger`], [`check`], [`entries`] | over what was produced, handled and committed: lost, duplicated, reordered, committed past an open message |
 
@@ -19,7 +20,7 @@ mod measures;
 
 pub use graph::{
     Broken, Count, Edge, Expect, Fault, FileExporter, Graph, Kind, LinkRecord, Outcome, Report, SpanRecord,
-    SpanRef, read_spans,
+    SpanRef, StartedSpans, read_spans, unfinished_spans,
 };
 pub use ledger::{Demands, Entry, Ev, Ledger, Meta, Row, check, entries};
 pub use measures::{Measure, Measures};

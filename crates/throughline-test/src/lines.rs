@@ -68,13 +68,15 @@ pub(crate) fn read(
 
 /// The file itself, or the `.jsonl` files right in a folder, by name.
 pub(crate) fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
-    if !path.is_dir() {
-        return Ok(vec![path.to_owned()]);
-    }
+    if path.is_dir() { files_ending(path, "jsonl") } else { Ok(vec![path.to_owned()]) }
+}
+
+/// The files right in a folder whose names end like this, by name.
+pub(crate) fn files_ending(path: &Path, ending: &str) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(path)? {
         let path = entry?.path();
-        if path.is_file() && path.extension().is_some_and(|e| e == "jsonl") {
+        if path.is_file() && path.extension().is_some_and(|e| e == ending) {
             files.push(path);
         }
     }

@@ -9,6 +9,7 @@ mod record;
 mod report;
 mod rules;
 mod span_graph;
+mod started;
 mod tree;
 
 #[cfg(test)]
@@ -20,3 +21,4 @@ pub use exporter::{FileExporter, read_spans};
 pub use record::{Kind, LinkRecord, Outcome, SpanRecord, SpanRef};
 pub use report::{Broken, Report};
 pub use span_graph::Graph;
+pub use started::{StartedSpans, unfinished_spans};

@@ -1,0 +1,92 @@
+//! Each role as a process of its own, started again when it dies, as a container platform would.
+
+use crate::{
+    args::{Args, How, Role},
+    roles::{GRACE, Ground},
+};
+use std::{path::Path, process::Stdio, time::Duration};
+use throughline::BoxError;
+use tokio::{
+    process::{Child, Command},
+    sync::watch,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+/// How long to wait before a role is started again.
+const BACKOFF: Duration = Duration::from_millis(200);
+
+pub(crate) struct Children {
+    keepers: JoinSet<Result<(), BoxError>>,
+    over: watch::Sender<bool>,
+}
+
+impl Children {
+    /// Starts all of them; each says on stderr which process it is.
+    pub(crate) fn start(
+        args: &Args,
+        prefix: &str,
+        database: &str,
+        spans: &Path,
+        ground: &Ground,
+    ) -> Result<Self, BoxError> {
+        let program = std::env::current_exe()?;
+        let (mut keepers, over) = (JoinSet::new(), watch::Sender::new(false));
+        for role in Role::PARTS {
+            let relation = match args.relation {
+                How::Link => "link",
+                How::ParentAndLink => "parent-and-link",
+            };
+            let mut command = Command::new(&program);
+            command.args(["--role", role.name(), "--brokers", "real", "--relation", relation]);
+            command.args(["--prefix", prefix, "--database", database]);
+            command.args(["--ingress", &ground.ingress.to_string()]);
+            command.args(["--embedding", &ground.embedding.to_string()]);
+            command.arg("--spans").arg(spans);
+            command.args(args.otlp.iter().flat_map(|url| ["--otlp", url]));
+            // The end of its stdin tells a role to end, also when we are killed.
+            command.stdin(Stdio::piped()).stdout(Stdio::null()).kill_on_drop(true);
+            keepers.spawn(keep(role, command, over.subscribe()));
+        }
+        Ok(Children { keepers, over })
+    }
+
+    /// Lets all of them finish.
+    ///
+    /// # Errors
+    /// One did not end cleanly.
+    pub(crate) async fn stop(mut self) -> Result<(), BoxError> {
+        self.over.send_replace(true);
+        while let Some(ended) = self.keepers.join_next().await {
+            ended??;
+        }
+        Ok(())
+    }
+}
+
+async fn keep(role: Role, mut command: Command, mut over: watch::Receiver<bool>) -> Result<(), BoxError> {
+    loop {
+        let mut child = command.spawn()?;
+        eprintln!("{} is process {}", role.name(), child.id().unwrap_or_default());
+        let ended = tokio::select! {
+            status = child.wait() => Some(status?),
+            () = told(&mut over) => None,
+        };
+        let Some(status) = ended else { return end(role, child).await };
+        eprintln!("{} ended: {status}", role.name());
+        sleep(BACKOFF).await;
+    }
+}
+
+async fn told(over: &mut watch::Receiver<bool>) {
+    let _ = over.wait_for(|over| *over).await;
+}
+
+async fn end(role: Role, mut child: Child) -> Result<(), BoxError> {
+    drop(child.stdin.take());
+    match timeout(GRACE * 2, child.wait()).await {
+        Ok(status) if status.as_ref().is_ok_and(|status| status.success()) => Ok(()),
+        Ok(status) => Err(format!("{} did not end cleanly: {}", role.name(), status?).into()),
+        Err(_) => Err(format!("{} does not end", role.name()).into()),
+    }
+}

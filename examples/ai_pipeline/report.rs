@@ -1,0 +1,166 @@
+//! What came of it, checked over the exported spans.
+
+use crate::args::{Args, How};
+use serde::Serialize;
+use std::{collections::BTreeMap, fmt, time::Duration};
+use throughline::BoxError;
+use throughline_test::{Expect, Graph, Kind, SpanRecord, SpanRef};
+
+/// The end of a run.
+pub(crate) struct Report {
+    totals: Totals,
+    graph: Graph,
+    checked: throughline_test::Report,
+    /// Spans that died with their process.
+    died: usize,
+    hops: BTreeMap<String, Hop>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Totals {
+    pub(crate) documents: usize,
+    pub(crate) processed: usize,
+    pub(crate) dead_lettered: usize,
+    pub(crate) replayed: usize,
+}
+
+/// All messages of a queue or topic.
+#[derive(Clone, Copy, Debug, Default)]
+struct Hop {
+    messages: u32,
+    /// From the end of the send to the start of the processing.
+    waited: Duration,
+    longest_wait: Duration,
+    processed: Duration,
+}
+
+impl Report {
+    pub(crate) fn new(totals: Totals, relation: How, spans: Vec<SpanRecord>, died: Vec<SpanRef>) -> Self {
+        let (number, hops) = (died.len(), hops(&spans));
+        // An edge whose other end died with a killed process is explained by that; any other that is cut is broken.
+        let graph = died.into_iter().fold(Graph::new(spans), Graph::external);
+        let Totals { documents, processed, dead_lettered, .. } = totals;
+        let mut expect = Expect::new()
+            .sends(documents + 2 * processed + dead_lettered..)
+            .process_spans(documents + 2 * processed + dead_lettered..)
+            .redeliveries(0..);
+        if number == 0 {
+            // One connected piece a document, from the client to the auditor or the dead letters; with parents as well
+            // as links one trace, but for what was sent again.
+            expect = expect.components(documents);
+        }
+        if let (0, 0, How::ParentAndLink) = (number, totals.replayed, relation) {
+            expect = expect.traces(documents);
+        }
+        let checked = graph.report(&expect);
+        Report { totals, graph, checked, died: number, hops }
+    }
+
+    fn lost(&self) -> usize {
+        self.totals.documents.saturating_sub(self.totals.processed + self.totals.dead_lettered)
+    }
+
+    /// Prints it all, and says whether no document was lost and no edge is broken.
+    pub(crate) fn show(&self, args: &Args) -> Result<bool, BoxError> {
+        print!("{self}");
+        if args.json {
+            println!("{}", self.json()?);
+        }
+        Ok(self.lost() == 0 && self.checked.is_ok())
+    }
+
+    /// One line, its fields in the order that the documentation shows.
+    fn json(&self) -> serde_json::Result<String> {
+        serde_json::to_string(&Summary {
+            documents: self.totals.documents,
+            processed: self.totals.processed,
+            dead_lettered: self.totals.dead_lettered,
+            spans: self.checked.spans,
+            links: self.checked.links,
+            traces: self.checked.traces,
+            broken_edges: self.checked.broken_edges.len() + self.checked.unmet.len(),
+        })
+    }
+
+    /// The first document that went all the way and was tried again, if there is one: its picture shows most.
+    fn example(&self) -> Option<SpanRef> {
+        let spans = self.graph.spans();
+        let audited =
+            spans.iter().filter(|span| span.kind == Kind::Consumer && span.name.ends_with("-stored"));
+        let mut roots: Vec<_> = audited.map(|span| self.graph.origin(span.id)).collect();
+        let tried_again: Vec<_> = spans.iter().filter(|span| span.name.starts_with("attempt")).collect();
+        let tried_again = tried_again.iter().map(|span| self.graph.origin(span.id));
+        roots.sort_by_key(|root| self.graph.get(*root).map(|span| span.start));
+        tried_again.into_iter().find(|root| roots.contains(root)).or_else(|| roots.first().copied())
+    }
+}
+
+#[derive(Serialize)]
+struct Summary {
+    documents: usize,
+    processed: usize,
+    dead_lettered: usize,
+    spans: usize,
+    links: usize,
+    traces: usize,
+    broken_edges: usize,
+}
+
+fn hops(spans: &[SpanRecord]) -> BTreeMap<String, Hop> {
+    let by_id: std::collections::HashMap<_, _> = spans.iter().map(|span| (span.id, span)).collect();
+    let mut hops = BTreeMap::<String, Hop>::new();
+    for process in spans.iter().filter(|span| span.kind == Kind::Consumer) {
+        let Some(send) = process.links.iter().find_map(|link| by_id.get(&link.to)) else { continue };
+        let destination = process.text("messaging.destination.name").unwrap_or_else(|| process.name.clone());
+        let waited = Duration::from_nanos(process.start.saturating_sub(send.end));
+        let hop = hops.entry(destination).or_default();
+        hop.messages += 1;
+        hop.waited += waited;
+        hop.longest_wait = hop.longest_wait.max(waited);
+        hop.processed += process.duration();
+    }
+    hops
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(root) = self.example() {
+            writeln!(f, "\none document's way through all its traces:\n{}", self.graph.tree(root))?;
+        }
+        writeln!(
+            f,
+            "{:<40} {:>9} {:>12} {:>12} {:>12}",
+            "hop", "messages", "waited", "at most", "processed"
+        )?;
+        for (name, hop) in &self.hops {
+            let mean = |all: Duration| millis(all / hop.messages.max(1));
+            let (waited, processed) = (mean(hop.waited), mean(hop.processed));
+            writeln!(
+                f,
+                "{name:<40} {:>9} {waited:>12} {:>12} {processed:>12}",
+                hop.messages,
+                millis(hop.longest_wait)
+            )?;
+        }
+        let slowest =
+            self.hops.iter().max_by_key(|(_, hop)| (hop.waited + hop.processed) / hop.messages.max(1));
+        let waited: Duration = self.hops.values().map(|hop| hop.waited).sum();
+        write!(f, "waited in queues: {} in all", millis(waited))?;
+        writeln!(f, "; the slowest hop is {}", slowest.map_or("none", |(name, _)| name))?;
+        let Totals { documents, processed, dead_lettered, replayed } = self.totals;
+        write!(f, "{documents} documents, {processed} processed, {dead_lettered} dead letters")?;
+        writeln!(f, ", {replayed} replayed, {} lost", self.lost())?;
+        if self.died > 0 {
+            writeln!(
+                f,
+                "{} spans died with a killed process; edges to them are explained by that",
+                self.died
+            )?;
+        }
+        writeln!(f, "{}", self.checked)
+    }
+}
+
+fn millis(duration: Duration) -> String {
+    format!("{:.1} ms", duration.as_secs_f64() * 1e3)
+}

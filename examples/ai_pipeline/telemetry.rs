@@ -1,0 +1,41 @@
+//! Spans go to a list or a file that is checked at the end, and over OTLP if asked.
+
+use crate::args::Args;
+use opentelemetry_sdk::trace::{InMemorySpanExporter, SimpleSpanProcessor};
+use std::path::Path;
+use throughline::{BoxError, Telemetry, TelemetryBuilder};
+use throughline_test::{FileExporter, StartedSpans};
+
+/// For a run in one process.
+pub(crate) fn in_memory(args: &Args) -> Result<(Telemetry, InMemorySpanExporter), BoxError> {
+    let spans = InMemorySpanExporter::default();
+    let builder = builder(args, "ai_pipeline").processor(SimpleSpanProcessor::new(spans.clone()));
+    Ok((exported(args, builder)?, spans))
+}
+
+/// For one process of several: two files in this folder, which survive its death. What had started and never ended
+/// died with it.
+pub(crate) fn in_files(args: &Args, service: &str, folder: &Path) -> Result<Telemetry, BoxError> {
+    let file = |ending| folder.join(format!("{service}-{}.{ending}", std::process::id()));
+    let builder = builder(args, service)
+        .processor(StartedSpans::append(file("started"))?)
+        .processor(SimpleSpanProcessor::new(FileExporter::append(file("jsonl"))?));
+    exported(args, builder)
+}
+
+fn builder(args: &Args, service: &str) -> TelemetryBuilder {
+    Telemetry::builder(service).relation(args.relation.into())
+}
+
+fn exported(args: &Args, builder: TelemetryBuilder) -> Result<Telemetry, BoxError> {
+    match &args.otlp {
+        None => Ok(builder.build()?),
+        #[cfg(feature = "otlp")]
+        Some(url) => Ok(builder.otlp(url)?.build()?),
+        #[cfg(not(feature = "otlp"))]
+        Some(url) => {
+            let command = format!("cargo run --features otlp --example ai_pipeline -- --otlp {url}");
+            Err(format!("this build has no OTLP exporter, to keep it fast; run `{command}`").into())
+        }
+    }
+}

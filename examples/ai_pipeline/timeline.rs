@@ -121,7 +121,7 @@ A         send jobs            ┊███        ┊           ┊          �
 B  ↪  process jobs             ┊   ···········████████████████████┊          ┊   20.0 ms   34.0 ms
 B       POST /embeddings       ┊           ┊   ████    ┊          ┊          ┊              7.0 ms ✗
 B       attempt 2              ┊           ┊           ███████████┊          ┊             19.0 ms
-B         send <done> & "kept" ┊           ┊           ┊    █████ ┊          ┊              8.0 ms
+B         send <done> & "kept" ┊           ┊           ┊         ▌┊          ┊             <0.1 ms
 C  ↪  process done · store     ┊           ┊           ┊         ·······██████   12.0 ms   10.0 ms
 8 spans, 3 traces, 3 links: 80.0 ms from end to end, 32.0 ms waiting in queues
 "#;

@@ -205,7 +205,7 @@ pub(crate) mod tests {
                 "attributes":{"messaging.destination.name":"run-7-jobs"}}"#,
             r#"{"id":"b-4","kind":"CONSUMER","name":"process run-7-jobs","start":26,"end":60,"links":[{"to":"a-3"}]}"#,
             r#"{"id":"b-6","parent":"b-4","kind":"INTERNAL","name":"attempt 2","start":40,"end":59,"links":[{"to":"b-4"}]}"#,
-            r#"{"id":"b-7","parent":"b-6","kind":"PRODUCER","name":"send <done> & \"kept\"","start":50,"end":58}"#,
+            r#"{"id":"b-7","parent":"b-6","kind":"PRODUCER","name":"send <done> & \"kept\"","start":58,"end":58}"#,
             r#"{"id":"b-5","parent":"b-4","kind":"CLIENT","name":"POST /embeddings","start":27,"end":34,"status":{"error":"busy"}}"#,
             r#"{"id":"c-8","kind":"CONSUMER","name":"process run-7-done","start":70,"end":80,"links":[{"to":"b-7"}],
                 "attributes":{"messaging.destination.name":"run-7-done","service.name":"store"}}"#,

@@ -6,10 +6,14 @@ use std::path::Path;
 use throughline::{BoxError, Telemetry, TelemetryBuilder};
 use throughline_test::{FileExporter, StartedSpans};
 
-/// For a run in one process.
+/// For a run in one process; and a file in the folder for spans, if there is one.
 pub(crate) fn in_memory(args: &Args) -> Result<(Telemetry, InMemorySpanExporter), BoxError> {
     let spans = InMemorySpanExporter::default();
-    let builder = builder(args, "ai_pipeline").processor(SimpleSpanProcessor::new(spans.clone()));
+    let mut builder = builder(args, "ai_pipeline").processor(SimpleSpanProcessor::new(spans.clone()));
+    if let Some(folder) = &args.spans {
+        let file = FileExporter::append(folder.join("ai_pipeline.jsonl"))?;
+        builder = builder.processor(SimpleSpanProcessor::new(file));
+    }
     Ok((exported(args, builder)?, spans))
 }
 

@@ -89,9 +89,7 @@ impl Broker for Account {
     }
 
     async fn create_topic(&self, name: &str, _: u32) -> Result<(), Error> {
-        let made = self.raw.create_queue().queue_name(name).send().await;
-        made.map(drop)
-            .map_err(|error| Error::new(ErrorKind::Broker, name, "a queue is made").with_source(error))
+        self.sqs.create_queue(name, []).await.map(drop)
     }
 
     fn subscription(&self, topic: &str, _: &str, _: Start) -> SqsSubscription {

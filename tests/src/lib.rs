@@ -41,6 +41,7 @@ pub mod nothing_stuck_stops_the_rest;
 pub mod one_relation_a_worker;
 pub mod only_the_prefix_is_committed;
 pub mod pause_is_not_shutdown;
+pub mod pipeline;
 pub mod probes_say_what_is;
 mod process;
 pub mod raw_headers_are_the_producers;

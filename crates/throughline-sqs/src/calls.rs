@@ -82,21 +82,44 @@ pub(crate) struct Answered {
 impl Calls {
     /// Finds the queue. `wait` is the longest that a receive waits for a message.
     pub(crate) async fn open(sqs: &Sqs, queue: &str, wait: Duration) -> Result<Self, Error> {
+        let mut calls = Calls::unopened(sqs, queue, wait, "GetQueueUrl").await?;
+        if !is_url(queue) {
+            calls.url = calls.find().await?;
+        }
+        Ok(calls)
+    }
+
+    /// Before anybody knows whether there is such a queue; `action` is what will be asked first.
+    pub(crate) async fn unopened(
+        sqs: &Sqs,
+        queue: &str,
+        wait: Duration,
+        action: &str,
+    ) -> Result<Self, Error> {
         let name = name_of(queue);
         if name.is_empty() {
             return Err(Error::new(ErrorKind::Config, queue, "name the queue, or give its URL"));
         }
         let config = sqs.config().await.clone();
         if config.region().is_none() {
-            return Err(errors::without_region("GetQueueUrl", name));
+            return Err(errors::without_region(action, name));
         }
-        let clients = Clients::new(&config, wait);
-        let mut calls =
-            Calls { name: name.into(), url: queue.to_owned(), config, wait, clients: RwLock::new(clients) };
-        if !is_url(queue) {
-            calls.url = calls.find().await?;
+        let clients = RwLock::new(Clients::new(&config, wait));
+        Ok(Calls { name: name.into(), url: queue.to_owned(), config, wait, clients })
+    }
+
+    /// Makes the queue, and gives its URL.
+    pub(crate) async fn create<'a>(
+        &self,
+        attributes: impl Iterator<Item = (&'a str, &'a str)>,
+    ) -> Result<String, Error> {
+        let mut call = self.client().create_queue().queue_name(&*self.name);
+        for (name, value) in attributes {
+            call = call.attributes(QueueAttributeName::from(name), value);
         }
-        Ok(calls)
+        let made = self.told(Box::pin(call.send()).await, "CreateQueue")?;
+        let none = || Error::new(ErrorKind::Broker, &*self.name, "`CreateQueue` gave no URL");
+        made.queue_url.ok_or_else(none)
     }
 
     async fn find(&self) -> Result<String, Error> {

@@ -41,6 +41,7 @@
 //! lease be extended: those rules are taken from AWS's documentation, and held by unit tests and small servers that answer
 //! as it says. Nothing here was run against AWS itself.
 
+mod admin;
 mod calls;
 mod carrier;
 mod config;

@@ -51,6 +51,11 @@ impl Headers {
         self.iter().rev().find_map(|h| if h.name == name { h.value.as_ref() } else { None })
     }
 
+    /// The same as text; `None` too for a value that is not UTF-8.
+    pub fn get_str(&self, name: &str) -> Option<&str> {
+        std::str::from_utf8(self.get(name)?).ok()
+    }
+
     /// Adds a header at the end, whatever is there already. A static name or value is not copied.
     pub fn append(&mut self, name: impl Into<ByteString>, value: impl Into<Option<Bytes>>) {
         self.push(Header { name: name.into(), value: value.into() });
@@ -150,8 +155,10 @@ mod tests {
             [("k", Some(&b"1"[..])), ("k", Some(&b"2"[..])), ("", Some(&b""[..])), ("n", None)]
         );
         assert_eq!(headers.get("k").map(|v| &v[..]), Some(&b"2"[..]));
-        assert_eq!(headers.get("n"), None);
-        assert_eq!(headers.len(), 4);
+        assert_eq!((headers.get("n"), headers.get_str("n"), headers.get_str("k")), (None, None, Some("2")));
+        headers.append("k", Bytes::from_static(b"\xff"));
+        assert_eq!(headers.get_str("k"), None);
+        assert_eq!(headers.len(), 5);
     }
 
     #[test]

@@ -19,6 +19,13 @@ pub struct Meta {
     pub demands: Demands,
 }
 
+impl Meta {
+    /// A run of the smaller numbers that begins now.
+    pub fn new(guarantee: impl Into<String>, broker: impl Into<String>, demands: Demands) -> Self {
+        Meta { guarantee: guarantee.into(), broker: broker.into(), tier: 1, started: 0, demands }
+    }
+}
+
 /// What makes a row fail. Everything else is counted all the same.
 ///
 /// A demand that the ledger has no lines to judge by fails too: a test that forgot to write is not a test that passed.

@@ -1,0 +1,99 @@
+//! cargo run --features rdkafka --example two_layers_only -- 127.0.0.1:9092
+//!
+//! Only the two layers, around the client that you have: rdkafka itself, and no worker or runtime of ours. What they ask
+//! of your message types is one method each, which says where the headers are.
+
+use opentelemetry_sdk::trace::InMemorySpanExporter;
+use rdkafka::{
+    ClientConfig, Message, Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    consumer::{Consumer, StreamConsumer},
+    message::{Header, Headers as _, OwnedHeaders, OwnedMessage},
+    producer::{FutureProducer, FutureRecord},
+};
+use std::{ops::ControlFlow, sync::Arc, time::Duration};
+use throughline_core::{BoxError, Destination, Extract, Headers, Inbound, Inject, Outbound};
+use throughline_test::{Expect, Graph};
+use throughline_trace::{MirrorLayer, Telemetry};
+use tower::{Service, ServiceBuilder, ServiceExt};
+
+const TOPIC: &str = "two-layers-only";
+/// For each step, so that a broker that is not there ends the example.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is sent. Any type that can be written to does: rdkafka's own headers can only be added to.
+struct Outgoing {
+    payload: &'static str,
+    headers: Headers,
+}
+
+impl Outbound for Outgoing {
+    fn fields_mut(&mut self) -> &mut dyn Inject {
+        &mut self.headers
+    }
+}
+
+/// What is received, as rdkafka has it.
+struct Incoming(OwnedMessage);
+
+impl Inbound for Incoming {
+    fn fields(&self) -> &dyn Extract {
+        self
+    }
+}
+
+impl Extract for Incoming {
+    fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a str, &'a [u8]) -> ControlFlow<()>) {
+        let Some(headers) = self.0.headers() else { return };
+        // The last one first: of several, it counts.
+        let all = (0..headers.count()).rev().filter_map(|at| headers.try_get(at));
+        let _ = all.filter_map(|it| Some((it.key, it.value?))).try_for_each(|(key, value)| visit(key, value));
+    }
+}
+
+async fn handle(Incoming(record): Incoming) -> Result<(), BoxError> {
+    let payload = record.payload_view::<str>().transpose()?;
+    println!("received {}", payload.unwrap_or("nothing"));
+    Ok(())
+}
+
+#[tokio::main]
+async fn main() -> Result<(), BoxError> {
+    let servers = std::env::args().nth(1).ok_or("name the broker, for instance 127.0.0.1:9092")?;
+    let client = ClientConfig::from_iter([("bootstrap.servers", &*servers), ("group.id", "two-layers")]);
+    let admin: AdminClient<_> = client.create()?;
+    let (topic, options) = (NewTopic::new(TOPIC, 1, TopicReplication::Fixed(1)), AdminOptions::new());
+    admin.create_topics([&topic], &options.request_timeout(Some(PATIENCE))).await?;
+
+    let spans = InMemorySpanExporter::default();
+    let telemetry = Telemetry::builder("two-layers").exporter(spans.clone()).build()?;
+    let producer: FutureProducer = client.create()?;
+    let mut sender = ServiceBuilder::new()
+        .layer(MirrorLayer::new(Arc::new(Destination::new("kafka", TOPIC))))
+        .service_fn(|Outgoing { payload, headers }| {
+            let header =
+                |all: OwnedHeaders, it| all.insert(Header { key: &it.name, value: it.value.as_deref() });
+            let headers = headers.iter().fold(OwnedHeaders::new(), header);
+            let record = FutureRecord::<(), _>::to(TOPIC).payload(payload).headers(headers);
+            async { producer.send(record, PATIENCE).await.map_err(|(error, _)| error) }
+        });
+    for payload in ["a book", "a pen", "a lamp"] {
+        let sent = sender.ready().await?.call(Outgoing { payload, headers: Headers::new() }).await?;
+        println!("sent {payload} to offset {}", sent.offset);
+    }
+
+    let mut receiver = ServiceBuilder::new().layer(telemetry.tracing_layer()).service_fn(handle);
+    let mut last_three = TopicPartitionList::new();
+    last_three.add_partition_offset(TOPIC, 0, Offset::OffsetTail(3))?;
+    let consumer: StreamConsumer = client.create()?;
+    consumer.assign(&last_three)?;
+    for _ in 0..3 {
+        let record = tokio::time::timeout(PATIENCE, consumer.recv()).await??;
+        receiver.ready().await?.call(Incoming(record.detach())).await?;
+    }
+
+    telemetry.flush(PATIENCE)?;
+    let graph = Graph::new(spans.get_finished_spans()?);
+    println!("{}", graph.check(&Expect::new().sends(3).process_spans(3).components(3))?);
+    Ok(())
+}

@@ -18,6 +18,7 @@ pub mod a_dead_letter_keeps_the_creation_context;
 pub mod a_drain_loses_nothing;
 pub mod a_full_stack_is_waited_for;
 pub mod a_hop_is_linked;
+pub mod a_killed_worker_loses_nothing;
 pub mod a_panic_costs_one_message;
 pub mod a_permanent_failure_stops_nobody;
 pub mod a_poison_message_is_parked;
@@ -57,14 +58,16 @@ pub mod tracing_spans_nest_both_ways;
 pub mod unsampled_stays_unsampled;
 mod wait;
 pub mod without_an_sdk_the_context_passes;
+mod workforce;
 
 pub use inbox::{Inbox, Told};
 pub use process::{Ended, WorkerProcess};
-pub use rows::{Run, tier};
+pub use rows::{Run, by_tier};
 pub use sends::{Tellable, send_until_over};
 pub use site::Site;
 pub use stage::Stage;
 pub use wait::{LONG, eventually, until, within};
+pub use workforce::Workforce;
 
 macro_rules! list {
     ($name:ident: $($file:ident: $($scenario:ident)+;)+) => {

@@ -59,8 +59,12 @@ impl Run {
     }
 }
 
-/// Which numbers a run is to have: 2 is for the larger ones, which `cargo xtask test --soak` asks for.
-pub fn tier() -> u8 {
+/// The first number, or the larger one if `cargo xtask test --soak` asks for that (tier 2).
+pub fn by_tier(first: u64, larger: u64) -> u64 {
+    if tier() < 2 { first } else { larger }
+}
+
+fn tier() -> u8 {
     std::env::var("THROUGHLINE_TIER").ok().and_then(|tier| tier.parse().ok()).unwrap_or(1)
 }
 

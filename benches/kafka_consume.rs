@@ -5,27 +5,14 @@
 //! `THROUGHLINE_KAFKA`; a number after `--` is that of the records.
 
 use throughline::BoxError;
-use throughline_benches::rows::Rows;
-
-fn main() -> Result<(), BoxError> {
-    let mut rows = Rows::open("kafka_consume")?;
-    match std::env::var("THROUGHLINE_KAFKA") {
-        Ok(servers) if cfg!(feature = "kafka") => measured(&servers, &mut rows),
-        Ok(_) => skipped(&mut rows, "built without `--features kafka`"),
-        Err(_) => skipped(&mut rows, "THROUGHLINE_KAFKA=host:port names no broker"),
-    }
-}
-
-fn skipped(rows: &mut Rows, why: &str) -> Result<(), BoxError> {
-    Ok(rows.skipped("B5", "Kafka consume, 100 B, saturated, 4 partitions", why)?)
-}
-
-#[cfg(not(feature = "kafka"))]
-fn measured(_: &str, rows: &mut Rows) -> Result<(), BoxError> {
-    skipped(rows, "built without `--features kafka`")
-}
+use throughline_benches::broker::{self, Bench};
 
 #[cfg(feature = "kafka")]
-fn measured(servers: &str, rows: &mut Rows) -> Result<(), BoxError> {
-    throughline_benches::kafka::bench(servers, rows)
+const BENCH: Option<Bench> = Some(throughline_benches::kafka::bench);
+#[cfg(not(feature = "kafka"))]
+const BENCH: Option<Bench> = None;
+
+fn main() -> Result<(), BoxError> {
+    let row = ["B5", "Kafka consume, 100 B, saturated, 4 partitions"];
+    broker::run("kafka_consume", row, "THROUGHLINE_KAFKA", "kafka", BENCH)
 }

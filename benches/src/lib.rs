@@ -6,11 +6,13 @@
 //! | `replay.rs` | a source that delivers one set of messages again and again, and a sink that takes everything |
 //! | `cases.rs` | each thing that is measured, by name |
 //! | `measure.rs` | time, CPU time and instructions of a case |
+//! | `broker.rs` | what is measured on a real broker, or skipped aloud |
 //! | `kafka.rs` | the loops that consume from a real Kafka |
 //! | `sqs.rs` | the loops that empty a queue of an SQS server |
 //! | `tracker.rs` | Kafka's tracker of offsets, settled out of order |
 //! | `rows.rs` | the table for people and the JSON lines for `cargo xtask bench` |
 
+pub mod broker;
 pub mod by_hand;
 pub mod cases;
 #[cfg(feature = "kafka")]

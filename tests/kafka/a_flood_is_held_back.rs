@@ -4,18 +4,15 @@ use std::time::Duration;
 use throughline::{Message, Telemetry};
 use throughline_test::Demands;
 use throughline_tests::{
-    WorkerProcess,
+    WorkerProcess, by_tier,
     kafka::{Cluster, Crew},
 };
 
-const MESSAGES: u64 = 500_000;
 const SIZE: usize = 1_024;
 const IN_FLIGHT: usize = 256;
 const MIB: u64 = 1024 * 1024;
 /// Beside what runs: the client's queue of 16 MiB, the worker's buffer of 32 MiB, and what the allocator makes of them.
 const BOUND: u64 = 64 * MIB + IN_FLIGHT as u64 * (SIZE as u64 + 2_048);
-/// For how long no handler ends.
-const HOLD: Duration = Duration::from_secs(30);
 /// At its end, the time in which memory must not grow by more than a few pages here and there.
 const FLAT: Duration = Duration::from_secs(20);
 const FLAT_BY: u64 = 2 * MIB;
@@ -36,9 +33,12 @@ async fn memory_stays_bounded_with_64_partitions() {
 }
 
 async fn flood(partitions: u32) {
-    let demands = Demands::new().ids(MESSAGES).duplicates(0);
+    let messages = by_tier(500_000, 2_000_000);
+    // For how long no handler ends.
+    let held = Duration::from_secs(by_tier(30, 300));
+    let demands = Demands::new().ids(messages).duplicates(0);
     let crew = Crew::gather(&Cluster::new(), "G11", partitions, demands).await;
-    let (in_flight, hold) = (IN_FLIGHT.to_string(), HOLD.as_millis().to_string());
+    let (in_flight, hold) = (IN_FLIGHT.to_string(), held.as_millis().to_string());
     let options = ["--in-flight", &in_flight, "--hold-ms", &hold];
     // What a worker takes that has joined its group and found nothing to do.
     let idle = crew.worker(&options);
@@ -46,12 +46,12 @@ async fn flood(partitions: u32) {
     idle.stop().await;
     let message =
         |id: u64| Message::new(format!("{id:<width$}", width = SIZE)).with_key((id % 997).to_string());
-    crew.publish(&Telemetry::off(), 0..MESSAGES, Duration::ZERO, message).await;
+    crew.publish(&Telemetry::off(), 0..messages, Duration::ZERO, message).await;
 
     let worker = crew.worker(&options);
-    let resident = watch(&worker, HOLD).await;
+    let resident = watch(&worker, held).await;
     let most = *resident.iter().max().unwrap();
-    let last = &resident[resident.len() * (HOLD - FLAT).as_millis() as usize / HOLD.as_millis() as usize..];
+    let last = &resident[resident.len() * (held - FLAT).as_millis() as usize / held.as_millis() as usize..];
     // What the allocator gives back is no growth.
     let least = last.iter().scan(u64::MAX, |least, now| {
         *least = (*least).min(*now);
@@ -67,7 +67,7 @@ async fn flood(partitions: u32) {
     assert!(crew.committed().await.values().sum::<i64>() == 0, "nothing was done meanwhile");
     assert!(most < base + BOUND, "{most} bytes, {base} before");
     assert!(grew < FLAT_BY, "{last:?}");
-    crew.wait_for_commits(MESSAGES).await;
+    crew.wait_for_commits(messages).await;
     worker.stop().await;
     crew.conclude();
 }

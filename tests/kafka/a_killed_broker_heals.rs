@@ -10,7 +10,7 @@ use std::{
 use throughline::{Error, Publisher, Telemetry, kafka::Kafka};
 use throughline_test::{Demands, Ev};
 use throughline_tests::{
-    Tellable, eventually,
+    Tellable, by_tier, eventually,
     kafka::{Cluster, Crew},
     send_until_over, within,
 };
@@ -46,7 +46,7 @@ async fn nothing_is_lost_and_every_failed_send_is_told() {
     let hasty = Cluster::at(broker.address());
     let hasty = send(hasty.kafka().clone().set("message.timeout.ms", "3000"), 1);
 
-    for outage in [5, 30].map(Duration::from_secs) {
+    for outage in [5, by_tier(30, 90)].map(Duration::from_secs) {
         tokio::time::sleep(Duration::from_secs(2)).await;
         assert!(crew.run.row().ids > 0, "it works");
         let killed = now();

@@ -1,15 +1,14 @@
 //! G5 and G4, with processes.
 
-use std::{path::Path, time::Duration};
-use throughline::{Message, Telemetry};
+use throughline::Telemetry;
 use throughline_test::Demands;
 use throughline_tests::{
-    Run, WorkerProcess, Workforce,
+    Workforce,
     a_killed_worker_loses_nothing::{
         graceful_stops_at_random_points_lose_and_double_nothing, many_kills_lose_nothing_and_break_no_edge,
     },
     by_tier,
-    kafka::{Cluster, Crew},
+    kafka::{Cluster, Crew, Keyed},
 };
 
 /// What a killed worker may have done without a commit: in flight and buffer (64 + 256), and what it can do within a
@@ -18,37 +17,9 @@ const DUPLICATES_PER_KILL: u64 = 320 + 20_000;
 
 const PARTITIONS: u32 = 6;
 
-/// A crew whose messages have so many keys, and whose workers are started with these options.
-struct Keyed {
-    crew: Crew,
-    keys: u64,
-    options: &'static [&'static str],
-}
-
-impl Workforce for Keyed {
-    fn run(&self) -> &Run {
-        &self.crew.run
-    }
-
-    fn start(&self, spans: Option<&Path>) -> WorkerProcess {
-        let spans = spans.map(|path| ["--spans", path.to_str().unwrap()]);
-        let options: Vec<_> = self.options.iter().copied().chain(spans.into_iter().flatten()).collect();
-        self.crew.worker(&options)
-    }
-
-    async fn publish(&self, telemetry: &Telemetry, messages: u64) {
-        let message = |id: u64| Message::new(id.to_string()).with_key((id % self.keys).to_string());
-        self.crew.publish(telemetry, 0..messages, Duration::ZERO, message).await;
-    }
-
-    async fn wait_until_done(&self, messages: u64) {
-        self.crew.wait_for_commits(messages).await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_of_two_workers_is_killed_among_200_000_messages() {
-    let messages = by_tier(200_000, 2_000_000);
+    let messages = by_tier(200_000, 1_000_000);
     let crew = crew("G5", demands(messages, 1), 997, &[]).await;
     let [survivor, victim] = [crew.start(None), crew.start(None)];
     let kill = async {
@@ -75,12 +46,13 @@ async fn many_kills() {
 /// another.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn graceful_stops() {
-    let messages = by_tier(125_000, 1_000_000);
+    let messages = by_tier(125_000, 500_000);
     let crew = crew("G4", demands(messages, 0), 61, &["--handler-ms", "3"]).await;
     graceful_stops_at_random_points_lose_and_double_nothing(&crew, messages).await;
 }
 
-async fn crew(guarantee: &str, demands: Demands, keys: u64, options: &'static [&'static str]) -> Keyed {
+async fn crew(guarantee: &str, demands: Demands, keys: u64, options: &[&str]) -> Keyed {
+    let options = options.iter().map(|word| (*word).to_owned()).collect();
     Keyed { crew: Crew::gather(&Cluster::new(), guarantee, PARTITIONS, demands).await, keys, options }
 }
 

@@ -3,12 +3,15 @@
 
 use std::{
     fs,
+    sync::Mutex,
     time::{Duration, Instant},
 };
+use throughline::{Message, Worker, handler, kafka::Kafka};
 use throughline_test::Demands;
 use throughline_tests::{
-    eventually,
+    Stage, eventually,
     kafka::{Cluster, Crew},
+    until,
 };
 
 const IDENTITY: &[&str] = &["--set", "group.instance.id=one"];
@@ -44,6 +47,38 @@ async fn after_a_kill(protocol: &[&str]) {
     assert!(since.elapsed() < SESSION + GRACE, "{:?}", since.elapsed());
     crew.wait_for_commits(200).await;
     next.stop().await;
+    crew.conclude();
+}
+
+/// Under the newer protocol a place is free only once the session of who was killed is over. Whoever waits for it tries again
+/// and again, and is never ready on the way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_the_place_is_not_ready() {
+    let demands = Demands::new().ids(100).kills(1).duplicates_per_kill(100);
+    let crew = Crew::gather(&Cluster::new(), "FC04", 2, demands).await;
+    crew.publish_to_both(0..100).await;
+    let first = crew.worker(&[IDENTITY, NEWER].concat());
+    crew.wait_for_commits(100).await;
+    crew.kill(first);
+    let mut stage = Stage::new(&crew.cluster);
+    let kafka = Kafka::new(crew.cluster.servers()).set("group.protocol", "consumer");
+    let subscription = kafka.group(&crew.topic).topic(&crew.topic).static_member("one");
+    let next = stage.spawn(Worker::new("next", subscription, || handler(|_: Message| async {})));
+    let seen = Mutex::new(vec![false]);
+    until("it has the place", || {
+        let status = next.status();
+        let mut seen = seen.lock().unwrap();
+        if seen.last() != Some(&status.is_ready()) {
+            seen.push(status.is_ready());
+        }
+        assert!(status.is_live(), "{status:?}");
+        // Of what it was given.
+        status.lag.is_some()
+    })
+    .await;
+    assert_eq!(*seen.lock().unwrap(), [false, true]);
+    assert!(next.status().restarts > 0, "it was refused before");
+    stage.drain().await;
     crew.conclude();
 }
 

@@ -3,21 +3,24 @@
 use std::time::Duration;
 use throughline::{Message, Telemetry};
 use throughline_test::Demands;
-use throughline_tests::kafka::{Cluster, Crew};
+use throughline_tests::{
+    by_tier,
+    kafka::{Cluster, Crew},
+};
 
 const KEYS: u64 = 10_000;
-const MESSAGES: u64 = 20 * KEYS;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_keys_of_twenty_messages_are_in_order() {
-    let demands = Demands::new().ids(MESSAGES).order().duplicates(0);
+    let messages = by_tier(20, 200) * KEYS;
+    let demands = Demands::new().ids(messages).order().duplicates(0);
     let crew = Crew::gather(&Cluster::new(), "G3", 6, demands).await;
     let publishing = {
         let crew = crew.clone();
         let message = |id: u64| Message::new(id.to_string()).with_key((id % KEYS).to_string());
         let telemetry = Telemetry::off();
         tokio::task::spawn(
-            async move { crew.publish(&telemetry, 0..MESSAGES, Duration::ZERO, message).await },
+            async move { crew.publish(&telemetry, 0..messages, Duration::ZERO, message).await },
         )
     };
     let options = ["--in-flight", "1000", "--handler-ms", "5", "--fail-percent", "5"];
@@ -25,7 +28,7 @@ async fn ten_thousand_keys_of_twenty_messages_are_in_order() {
     crew.wait_for_commits(1_000).await;
     let second = crew.worker(&options);
     publishing.await.unwrap();
-    crew.wait_for_commits(MESSAGES).await;
+    crew.wait_for_commits(messages).await;
     first.stop().await;
     second.stop().await;
     crew.conclude();

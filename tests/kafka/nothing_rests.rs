@@ -10,10 +10,9 @@ use std::{
 };
 use throughline::{Message, Ordering, Publisher, State, Telemetry, Worker, handler_with};
 use throughline_test::{Demands, Entry, Ev, conformance::Broker};
-use throughline_tests::{Run, Stage, kafka::Cluster, until};
+use throughline_tests::{Run, Stage, by_tier, kafka::Cluster, until};
 use tokio::sync::watch;
 
-const CYCLES: u64 = 1_000;
 const PARTITIONS: u64 = 6;
 /// From a message for each partition to more than the worker's buffer of 40 can hold.
 const BURSTS: [u64; 3] = [6, 24, 96];
@@ -31,7 +30,8 @@ struct Handling {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_bursts_after_idleness_are_handled_at_once() {
-    let messages = (0..CYCLES).map(|cycle| BURSTS[cycle as usize % 3]).sum();
+    let cycles = by_tier(1_000, 20_000);
+    let messages = (0..cycles).map(|cycle| BURSTS[cycle as usize % 3]).sum();
     let cluster = Cluster::new();
     let run = Run::begin(&cluster, "G17", Demands::new().ids(messages).duplicates(0));
     let mut stage = Stage::new(&cluster);
@@ -43,7 +43,7 @@ async fn a_thousand_bursts_after_idleness_are_handled_at_once() {
     stage.spawn(worker.in_flight(8).ordering(Ordering::None));
     let publisher = Publisher::with_telemetry(cluster.sink(&topic), &Telemetry::off());
     let (mut next, mut worst) = (0, Duration::ZERO);
-    for cycle in 0..CYCLES {
+    for cycle in 0..cycles {
         let held = cycle % HELD.0 == HELD.0 - 1;
         gate.send_replace(!held);
         let ids = next..next + BURSTS[cycle as usize % 3];

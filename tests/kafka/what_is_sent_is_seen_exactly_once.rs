@@ -22,8 +22,10 @@ use throughline::{
 };
 use throughline_test::{Demands, Ev, Expect, Kind, conformance::Broker};
 use throughline_tests::{
-    Inbox, LONG, Site, Stage, Told, WorkerProcess, eventually,
-    kafka::{Cluster, Crew},
+    Inbox, LONG, Site, Stage, Told, WorkerProcess, Workforce,
+    a_killed_worker_loses_nothing::many_kills_lose_nothing,
+    by_tier, eventually,
+    kafka::{Cluster, Crew, Keyed},
     until, within,
 };
 use tower::Layer;
@@ -31,38 +33,17 @@ use tower::Layer;
 /// The last message of a topic, so that a reader knows that it has seen all before it.
 const LAST: &str = "last";
 
-const KILLS: u64 = 10;
-const IDS: u64 = 20_000;
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_lose_and_double_nothing() {
-    let cluster = Cluster::new();
-    let demands = Demands::new().ids(IDS).kills(KILLS).duplicates(0).duplicates_per_kill(IDS);
+    let (cluster, ids, kills) = (Cluster::new(), 20_000, by_tier(10, 200));
+    let demands = Demands::new().ids(ids).kills(kills).duplicates(0).duplicates_per_kill(ids);
     let crew = Crew::gather(&cluster, "exactly-once", 4, demands).await;
     let to = topic(&cluster).await;
-    let worker = || member(&crew, &to, &[]);
-    let publishing = {
-        let crew = crew.clone();
-        let message = |id: u64| Message::new(id.to_string()).with_key((id % 997).to_string());
-        tokio::task::spawn(
-            async move { crew.publish(&Telemetry::off(), 0..IDS, Duration::ZERO, message).await },
-        )
-    };
-    let mut workers = vec![worker(), worker()];
-    for n in 0..KILLS {
-        crew.wait_for_commits((2 * n + 1) * IDS / (2 * KILLS + 1)).await;
-        tokio::time::sleep(Duration::from_millis(fastrand::u64(0..100))).await;
-        crew.kill(workers.swap_remove(fastrand::usize(..2)));
-        workers.push(worker());
-    }
-    publishing.await.unwrap();
-    crew.wait_for_commits(IDS).await;
-    for worker in workers {
-        worker.stop().await;
-    }
-    crew.conclude();
+    let options = member_options(&to).map(str::to_owned).to_vec();
+    let crew = Keyed { crew, keys: 997, options };
+    many_kills_lose_nothing(&crew, &Telemetry::off(), ids, kills, || crew.start(None)).await;
     let seen = Reader::committed(&cluster, &to).all().await;
-    assert_eq!(seen.len() as u64, IDS, "each id is seen");
+    assert_eq!(seen.len() as u64, ids, "each id is seen");
     assert!(seen.values().all(|times| *times == 1), "an id is seen twice");
 }
 
@@ -175,7 +156,7 @@ async fn a_failure_takes_back_what_was_sent_and_spans_are_as_ever() {
         Ok(())
     }
     let cluster = Cluster::new();
-    let mut stage = Stage::new(&cluster);
+    let mut stage = Stage::with(&cluster, |telemetry| telemetry.commit_spans(true));
     let (from, to, letters) = (stage.topic(1).await, stage.topic(1).await, stage.topic(1).await);
     stage.publish(&from, 0..10).await;
     let sink = cluster.sink(&to).in_transactions();
@@ -205,6 +186,16 @@ async fn a_failure_takes_back_what_was_sent_and_spans_are_as_ever() {
         assert_eq!((span.kind, process.kind), (Kind::Producer, Kind::Consumer));
         assert!(span.status.is_unset() && process.name == format!("process {from}"));
     }
+    // One commit a transaction, which links to what made the messages that it is of.
+    let commits = graph.spans().iter().filter(|span| span.name == format!("commit {from}"));
+    let counts: Vec<(u64, usize)> = commits
+        .map(|span| {
+            assert!(span.kind == Kind::Client && span.status.is_unset() && span.end > span.start, "{span:?}");
+            (span.text("messaging.batch.message_count").unwrap().parse().unwrap(), span.links.len())
+        })
+        .collect();
+    assert!(counts.iter().all(|(messages, links)| *messages == *links as u64), "{counts:?}");
+    assert_eq!(counts.iter().map(|(messages, _)| messages).sum::<u64>(), 9, "all but the rejected one");
     // Ten that came, those of the transactions, and one dead letter.
     graph.check(&Expect::new().sends(10 + all + 1).deliveries(11..).redeliveries(0..)).unwrap();
 }
@@ -258,8 +249,11 @@ where
 
 /// A worker process. Nothing but its next owner ends a transaction that it leaves open in the time that a test takes.
 fn member(crew: &Crew, to: &str, options: &[&str]) -> WorkerProcess {
-    let own = ["--exactly-once", to, "--set", "transaction.timeout.ms=600000"];
-    crew.worker(&[&own, options].concat())
+    crew.worker(&[&member_options(to), options].concat())
+}
+
+fn member_options(to: &str) -> [&str; 4] {
+    ["--exactly-once", to, "--set", "transaction.timeout.ms=600000"]
 }
 
 async fn topic(cluster: &Cluster) -> String {

@@ -3,25 +3,24 @@
 //!
 //! How many may be doubled is said by the demands of the run.
 
-use crate::Workforce;
+use crate::{WorkerProcess, Workforce};
 use opentelemetry_sdk::trace::InMemorySpanExporter;
 use std::{path::PathBuf, time::Duration};
 use throughline::Telemetry;
 use throughline_test::{Entry, Expect, Graph, Outcome, SpanRecord, read_spans};
 
-/// Two workers are at it while this many messages are published; one of them is killed, and another takes its place, so
-/// many times.
-#[allow(clippy::print_stdout, reason = "the row and the report are shown")]
-pub async fn many_kills_lose_nothing_and_break_no_edge(crew: &impl Workforce, messages: u64, kills: u64) {
-    let exporter = InMemorySpanExporter::default();
-    let telemetry = Telemetry::builder("producer").exporter(exporter.clone()).global(false).build().unwrap();
-    let mut spans: Vec<PathBuf> = Vec::new();
-    let mut start = || {
-        spans.push(crew.run().folder().join(format!("{}.spans", spans.len())));
-        crew.start(spans.last().map(PathBuf::as_path))
-    };
+/// Two workers are at it while this many messages are published; one of them is killed, and another is started in its
+/// place, so many times.
+#[allow(clippy::print_stdout, reason = "the row is shown")]
+pub async fn many_kills_lose_nothing(
+    crew: &impl Workforce,
+    telemetry: &Telemetry,
+    messages: u64,
+    kills: u64,
+    mut start: impl FnMut() -> WorkerProcess,
+) {
     let mut workers = [start(), start()];
-    tokio::join!(crew.publish(&telemetry, messages), async {
+    tokio::join!(crew.publish(telemetry, messages), async {
         for n in 0..kills {
             // At random moments, and only after something was done since the last kill, while there is work.
             crew.wait_until_done((n + 1) * messages / (2 * kills + 2)).await;
@@ -36,6 +35,19 @@ pub async fn many_kills_lose_nothing_and_break_no_edge(crew: &impl Workforce, me
         worker.stop().await;
     }
     println!("{}", crew.run().conclude());
+}
+
+/// The same with spans.
+#[allow(clippy::print_stdout, reason = "the report is shown")]
+pub async fn many_kills_lose_nothing_and_break_no_edge(crew: &impl Workforce, messages: u64, kills: u64) {
+    let exporter = InMemorySpanExporter::default();
+    let telemetry = Telemetry::builder("producer").exporter(exporter.clone()).global(false).build().unwrap();
+    let mut spans: Vec<PathBuf> = Vec::new();
+    let start = || {
+        spans.push(crew.run().folder().join(format!("{}.spans", spans.len())));
+        crew.start(spans.last().map(PathBuf::as_path))
+    };
+    many_kills_lose_nothing(crew, &telemetry, messages, kills, start).await;
 
     telemetry.flush(Duration::from_secs(10)).unwrap();
     assert_eq!(telemetry.dropped(), 0);

@@ -9,6 +9,7 @@ use crate::{
     context::Context,
     errors,
     positions::{self, Place, Wanted},
+    topic_ids::{self, Mark},
     transactional::{Refused, Transactions},
 };
 use rdkafka::{
@@ -60,17 +61,25 @@ fn run(consumer: &BaseConsumer<Context>, asked: &Receiver<Ask>) {
     for ask in asked {
         let answer = match ask {
             Ask::Commit(list) => Answer::Commit(commit(consumer, &list).map_err(code)),
-            Ask::Positions(wanted, start, transactions) => {
-                // Before the question: an owner before us could still change the answer.
-                match transactions.map_or(Ok(()), |transactions| transactions.prepare(&wanted)) {
-                    Ok(()) => Answer::Positions(positions::find(consumer, start, wanted).map_err(code)),
-                    Err(Refused::Code(code)) => Answer::Positions(Err(code)),
-                    Err(Refused::Error(error)) => Answer::Failed(error),
-                }
-            }
+            Ask::Positions(wanted, start, transactions) => places(
+                || transactions.map_or(Ok(()), |transactions| transactions.prepare(&wanted)),
+                || positions::find(consumer, start, wanted.clone()).map_err(code),
+            ),
             Ask::Missing(topics) => Answer::Missing(connect::missing(consumer, &topics)),
         };
         consumer.context().answer(answer);
+    }
+}
+
+/// Takes over what is to be ours alone, and only then asks where to read: an owner before us could still change the answer.
+fn places(
+    take_over: impl FnOnce() -> Result<(), Refused>,
+    ask: impl FnOnce() -> Result<Vec<Place>, Code>,
+) -> Answer {
+    match take_over() {
+        Ok(()) => Answer::Positions(ask()),
+        Err(Refused::Code(code)) => Answer::Positions(Err(code)),
+        Err(Refused::Error(error)) => Answer::Failed(error),
     }
 }
 
@@ -84,8 +93,38 @@ fn commit(consumer: &BaseConsumer<Context>, list: &TopicPartitionList) -> KafkaR
     let alone = list.elements().into_iter().filter(|_| list.count() > 1);
     for element in alone {
         let mut one = TopicPartitionList::new();
-        one.add_partition_offset(element.topic(), element.partition(), element.offset())?;
+        let at = (element.topic(), element.partition());
+        topic_ids::add(&mut one, at, element.offset(), Mark::of(&element).as_ref())?;
         commit(consumer, &one)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rdkafka::Offset;
+    use std::cell::Cell;
+
+    #[test]
+    fn an_owner_before_us_is_shut_out_before_the_group_is_asked() {
+        // What that owner commits until it is shut out.
+        let committed = Cell::new(0);
+        let take_over = || {
+            committed.set(5);
+            Ok(())
+        };
+        let ask = || {
+            let (topic, known) = ("t".to_owned(), committed.get());
+            Ok(vec![Place { topic, number: 0, known: Some(known), from: Offset::Offset(known), anew: false }])
+        };
+        let Answer::Positions(Ok(places)) = places(take_over, ask) else { panic!("it was answered") };
+        assert_eq!(places[0].from, Offset::Offset(5));
+    }
+
+    #[test]
+    fn nothing_is_asked_where_the_owner_before_us_may_go_on() {
+        let answer = places(|| Err(Refused::Code(Code::RequestTimedOut)), || panic!("it was asked"));
+        assert!(matches!(answer, Answer::Positions(Err(Code::RequestTimedOut))));
+    }
 }

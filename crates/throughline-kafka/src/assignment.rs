@@ -11,7 +11,7 @@ use crate::{
     hooks::Hooks,
     placing::{Looking, Search},
     poll::Poller,
-    slots::NONE,
+    slots::{NONE, Slot},
     transactional::Owned,
 };
 use rdkafka::{TopicPartitionList, consumer::Consumer};
@@ -44,6 +44,7 @@ impl Poller {
                     Answer::Failed(error) => self.fail(error),
                 }
             }
+            self.refused |= inbox.made_anew && self.slots.iter().any(|slot| self.is_made_anew(slot));
             if let Some(statistics) = inbox.statistics {
                 self.on_statistics(&statistics);
             }
@@ -63,9 +64,17 @@ impl Poller {
         }
     }
 
+    /// Whether its name stands for another topic by now.
+    fn is_made_anew(&self, slot: &Slot) -> bool {
+        let now = self.consumer.context().topic_ids.mark(slot.partition.topic());
+        let other = slot.mark.as_ref().zip(now).is_some_and(|(mark, now)| mark.is_of_another_topic(&now));
+        slot.assigned && other
+    }
+
     /// A fresh assignment of a slot.
     pub(crate) fn begin(&mut self, at: usize) {
         let slot = &mut self.slots[at];
+        slot.mark = self.consumer.context().topic_ids.mark(slot.partition.topic());
         slot.partition.assign();
         let (owner, lease) = Lease::new(Some(self.demand.clone()));
         slot.lease = Some((owner, lease));
@@ -76,9 +85,11 @@ impl Poller {
             slot.extensions.insert(Arc::new(Owned {
                 generation: partition.generation(),
                 partition,
+                mark: slot.mark.clone(),
                 by: by.clone(),
                 consumer: Arc::downgrade(&self.consumer),
                 exchange: self.exchange.clone(),
+                observer: self.observer.clone(),
             }));
         }
         (slot.assigned, slot.revoking, slot.paused) = (true, false, false);

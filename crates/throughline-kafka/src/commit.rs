@@ -1,6 +1,6 @@
 //! What is done is committed from here, one request at a time.
 
-use crate::{asking::Ask, errors, poll::Poller};
+use crate::{asking::Ask, errors, poll::Poller, topic_ids};
 use rdkafka::{Offset, TopicPartitionList, error::KafkaError, types::RDKafkaErrorCode as Code};
 use std::{
     sync::atomic::Ordering,
@@ -61,10 +61,8 @@ impl Poller {
         let mut asked = Vec::with_capacity(parts.len());
         for (at, offset, count) in parts {
             let slot = &mut self.slots[at];
-            if list
-                .add_partition_offset(slot.partition.topic(), slot.partition.number, Offset::Offset(offset))
-                .is_err()
-            {
+            let place = (slot.partition.topic(), slot.partition.number);
+            if topic_ids::add(&mut list, place, Offset::Offset(offset), slot.mark.as_ref()).is_err() {
                 continue;
             }
             slot.requested = offset;
@@ -115,8 +113,8 @@ impl Poller {
                 }
             };
             let answer = error.as_ref().map_or(Ok(()), Err);
-            // Passing the end of a log settles nothing.
-            if part.count > 0 || answer.is_err() {
+            // Passing the end of a log settles nothing, and a transaction told of its commit itself.
+            if self.plan.transactions.is_none() && (part.count > 0 || answer.is_err()) {
                 let settled = Settled::new(destination, part.count, Settlement::Ack, answer, duration);
                 self.observer.observe(Event::Settled(settled));
             }

@@ -95,7 +95,8 @@ fn check_topic(
     }
 }
 
-/// Which of these topics do not exist; nothing if the servers do not say.
+/// Which of these topics do not exist; nothing if the servers do not say. A pattern is refused as a name, which is not that:
+/// what it matches need not exist.
 pub(crate) fn missing(consumer: &BaseConsumer<Context>, topics: &[String]) -> Option<Vec<ByteString>> {
     let mut missing = Vec::new();
     for topic in topics {

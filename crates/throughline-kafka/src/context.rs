@@ -1,6 +1,6 @@
 //! What the client calls back with, written down for the poll thread: nothing is decided or waited for in a callback.
 
-use crate::{asking::Answer, oauth::Tokens, refusal::refusal, statistics::Statistics};
+use crate::{asking::Answer, oauth::Tokens, refusal::refusal, statistics::Statistics, topic_ids::TopicIds};
 use rdkafka::{
     ClientContext, TopicPartitionList,
     client::OAuthToken,
@@ -36,6 +36,8 @@ pub(crate) struct Inbox {
     pub(crate) reason: Option<(Code, String)>,
     /// The newest.
     pub(crate) statistics: Option<Statistics>,
+    /// A name stands for another topic than before.
+    pub(crate) made_anew: bool,
 }
 
 #[derive(Default)]
@@ -45,6 +47,7 @@ pub(crate) struct Context {
     pending: AtomicBool,
     /// Everything was committed and given up: revokes are answered at once.
     leaving: AtomicBool,
+    pub(crate) topic_ids: TopicIds,
     tokens: Option<Tokens>,
 }
 
@@ -55,6 +58,11 @@ impl Context {
 
     pub(crate) fn pending(&self) -> bool {
         self.pending.load(Ordering::Acquire)
+    }
+
+    /// Whether the assignment is to change.
+    pub(crate) fn has_change(&self) -> bool {
+        self.pending() && !self.inbox().changes.is_empty()
     }
 
     pub(crate) fn take(&self) -> Inbox {
@@ -184,6 +192,9 @@ impl ClientContext for Context {
         if hung_up(facility, text) {
             self.inbox().reason = Some((Code::BrokerTransportFailure, text.to_owned()));
         }
+        if matches!(level, RDKafkaLogLevel::Debug) && self.topic_ids.hear(text) {
+            self.put(|inbox| inbox.made_anew = true);
+        }
         log(level, facility, text);
     }
 
@@ -208,8 +219,9 @@ pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, text: &str) {
         RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => {
             tracing::warn!(target: "librdkafka", facility, "{text}");
         }
-        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
             tracing::debug!(target: "librdkafka", facility, "{text}");
         }
+        RDKafkaLogLevel::Debug => tracing::trace!(target: "librdkafka", facility, "{text}"),
     }
 }

@@ -120,8 +120,10 @@ pub(crate) fn meaning(code: Code) -> (ErrorKind, &'static str) {
         }
         Code::InconsistentGroupProtocol => (
             K::Config,
-            "the group's members use another assignment protocol; stop them all first, or choose theirs with `.assignment(..)`",
+            "the group's members use another protocol: stop them all first, choose their `.assignment(..)`, or set \
+             `group.protocol=consumer` if they speak the newer one",
         ),
+        Code::GroupIdNotFound => (K::Broker, "the group is gone from the broker; the source joins it anew"),
         Code::QueueFull => {
             (K::Broker, "raise `queue.buffering.max.kbytes`, or keep fewer large messages under way")
         }
@@ -144,6 +146,7 @@ pub(crate) fn ends_source(code: Code) -> bool {
     match code {
         Code::Fatal
         | Code::InconsistentGroupProtocol
+        | Code::GroupIdNotFound
         | Code::FencedInstanceId
         | Code::UnreleasedInstanceId
         | Code::InvalidGroupId

@@ -132,6 +132,11 @@ impl Exchange {
         }
     }
 
+    /// What ended the source, if nobody was told yet.
+    pub(crate) fn failure(&self) -> Option<Error> {
+        self.state().failure.take()
+    }
+
     /// By when to be gone, if the source was closed.
     pub(crate) fn closing(&self) -> Option<Instant> {
         self.state().close

@@ -109,6 +109,7 @@ mod slots;
 mod source;
 mod statistics;
 mod subscription;
+mod topic_ids;
 mod transaction;
 mod transactional;
 mod trouble;

@@ -22,7 +22,8 @@ const ASK_AGAIN: Duration = Duration::from_millis(300);
 pub(crate) enum Looking {
     /// Partitions that the group gave us; the client waits until we take them.
     Given(TopicPartitionList),
-    /// Somewhere the client was refused to read on. It does not say where, so all that we have is looked at.
+    /// Somewhere the client was refused to read on, or a topic was made anew. It does not say where, so all that we have
+    /// is looked at.
     Refused,
 }
 
@@ -48,6 +49,7 @@ impl Poller {
                     topic: element.topic().to_owned(),
                     number: element.partition(),
                     refused: None,
+                    mark: None,
                 };
                 partitions.elements().iter().map(wanted).collect()
             }
@@ -57,6 +59,7 @@ impl Poller {
                     topic: slot.partition.topic().to_owned(),
                     number: slot.partition.number,
                     refused: Some(slot.next).filter(|next| *next != NONE),
+                    mark: slot.mark.clone(),
                 });
                 wanted.collect()
             }
@@ -152,7 +155,8 @@ impl Poller {
             |place: &Place| self.find(&place.topic, place.number).filter(|at| self.slots[*at].assigned);
         let places: Vec<(usize, Place)> =
             places.into_iter().filter_map(|place| Some((ours(&place)?, place))).collect();
-        let moved = |(_, place): &&(usize, Place)| place.known.map(Offset::Offset) != Some(place.from);
+        let moved =
+            |(_, place): &&(usize, Place)| place.anew || place.known.map(Offset::Offset) != Some(place.from);
         let mut refused: Vec<usize> = places.iter().filter(moved).map(|(at, _)| *at).collect();
         if refused.is_empty() || !context::is_cooperative(&self.consumer) {
             // It was one of them; and an eager assignment is said as a whole.
@@ -162,7 +166,7 @@ impl Poller {
         let mut list = TopicPartitionList::new();
         for (at, place) in places.iter().filter(|(at, _)| refused.contains(at)) {
             let back = matches!(place.from, Offset::Offset(from) if from < self.slots[*at].next);
-            if back {
+            if back || place.anew {
                 // Another log under the same name: nothing that is out belongs to it.
                 self.begin_again(*at);
             }
@@ -185,12 +189,14 @@ impl Poller {
         // From here on it is the group's position: who owns the partition next begins nowhere else.
         slot.partition.reach(from);
         if slot.requested == NONE
-            && let Some(known) = place.known.filter(|known| *known <= from)
+            && let Some(known) = place.known.filter(|known| *known <= from && !place.anew)
         {
             (slot.requested, slot.committed) = (known, known);
         }
         if let Some(known) = place.known.filter(|known| *known != from) {
-            let reason = if known < from {
+            let reason = if place.anew {
+                "the topic was deleted and made anew, and is read from its start"
+            } else if known < from {
                 "they are gone from the log"
             } else {
                 "the log ends before the group's offset: it was made anew or cut, and is read from its start"

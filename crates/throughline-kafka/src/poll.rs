@@ -108,10 +108,7 @@ pub(crate) fn run(
             return;
         }
     };
-    if started.send(Ok(())).is_err() {
-        return;
-    }
-    let poller = Poller {
+    let mut poller = Poller {
         consumer,
         asking,
         plan,
@@ -137,10 +134,25 @@ pub(crate) fn run(
         failed: false,
         commits_refused: false,
     };
-    poller.run();
+    poller.wait_for_place();
+    if started.send(exchange.failure().map_or(Ok(()), Err)).is_ok() && !poller.failed {
+        poller.run();
+    }
 }
 
 impl Poller {
+    /// A static member has started once the group has taken it: until the session of the one before it is over, the newer
+    /// protocol refuses it, and its worker must not look ready. The group says nothing if it has no partition to give.
+    fn wait_for_place(&mut self) {
+        if self.plan.config.get("group.instance.id").is_some() {
+            let deadline = Instant::now() + self.plan.connect_timeout;
+            let waits = |poller: &Self| !poller.failed && !poller.consumer.context().has_change();
+            while waits(self) && Instant::now() < deadline && self.exchange.closing().is_none() {
+                self.poll(PATIENCE);
+            }
+        }
+    }
+
     fn run(mut self) {
         loop {
             self.serve();

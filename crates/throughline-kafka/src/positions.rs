@@ -4,11 +4,12 @@
 //! The client could choose by itself (`auto.offset.reset`), but says nobody that it did, nor what it passed over. So it
 //! is told to choose nothing: each partition is assigned with a place that was looked up here, and what is gone is said.
 
-use crate::{Start, context::Context, errors};
+use crate::{Start, context::Context, errors, topic_ids::Mark};
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
     error::KafkaResult,
+    topic_partition_list::TopicPartitionListElem,
 };
 use std::{
     collections::HashMap,
@@ -26,6 +27,8 @@ pub(crate) struct Wanted {
     pub(crate) number: i32,
     /// Where the client was refused to read on, if it was.
     pub(crate) refused: Option<i64>,
+    /// Of the topic that this is an offset of.
+    pub(crate) mark: Option<Mark>,
 }
 
 /// Where to read a partition.
@@ -36,6 +39,8 @@ pub(crate) struct Place {
     /// Where it should go on: what the group committed, or where reading was refused.
     pub(crate) known: Option<i64>,
     pub(crate) from: Offset,
+    /// What is known is an offset of another topic, which had the same name before.
+    pub(crate) anew: bool,
 }
 
 type Offsets = HashMap<(String, i32), i64>;
@@ -47,12 +52,17 @@ pub(crate) fn find(
     wanted: Vec<Wanted>,
 ) -> KafkaResult<Vec<Place>> {
     let refused = wanted.iter().any(|wanted| wanted.refused.is_some());
-    let mut known = committed(consumer, wanted.iter().filter(|wanted| wanted.refused.is_none()))?;
+    let (mut known, mut marks) =
+        committed(consumer, wanted.iter().filter(|wanted| wanted.refused.is_none()))?;
     for wanted in &wanted {
+        let at = || (wanted.topic.clone(), wanted.number);
         if let Some(offset) = wanted.refused {
-            known.insert((wanted.topic.clone(), wanted.number), offset);
+            known.insert(at(), offset);
+            wanted.mark.clone().map(|mark| marks.insert(at(), mark));
         }
     }
+    let ids = &consumer.context().topic_ids;
+    ids.ask(consumer, wanted.iter().map(|wanted| &wanted.topic));
     let first = offsets(consumer, &wanted, Offset::Beginning)?;
     let all_known = known.len() == wanted.len();
     let last = match start {
@@ -67,12 +77,15 @@ pub(crate) fn find(
     let place = |wanted: Wanted| {
         let key = (wanted.topic, wanted.number);
         let [known, first, last, timed] = [&known, &first, &last, &timed].map(|of| of.get(&key).copied());
+        let now = ids.mark(&key.0);
+        let anew = marks.get(&key).zip(now).is_some_and(|(mark, now)| mark.is_of_another_topic(&now));
         let from = match known {
+            Some(_) if anew => first.map_or(Offset::Beginning, Offset::Offset),
             // Only a refusal proves that an offset is beyond the end: what is hidden by an open transaction is not.
             Some(offset) => at_or_first(offset, first, last.filter(|_| wanted.refused.is_some())),
             None => begin(start, first, last, timed),
         };
-        Place { topic: key.0, number: key.1, known, from }
+        Place { topic: key.0, number: key.1, known, from, anew }
     };
     Ok(wanted.into_iter().map(place).collect())
 }
@@ -103,22 +116,25 @@ fn millis(time: SystemTime) -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// What the group has committed of these, where it has.
+/// What the group has committed of these, where it has, and of which topic if that was said.
 fn committed<'a>(
     consumer: &BaseConsumer<Context>,
     wanted: impl Iterator<Item = &'a Wanted>,
-) -> KafkaResult<Offsets> {
+) -> KafkaResult<(Offsets, HashMap<(String, i32), Mark>)> {
     let mut list = TopicPartitionList::new();
     for wanted in wanted {
         list.add_partition(&wanted.topic, wanted.number);
     }
     if list.count() == 0 {
-        return Ok(Offsets::new());
+        return Ok(Default::default());
     }
     let answer = consumer.committed_offsets(list, PATIENCE)?;
     // Of an error in one of them nothing follows: least of all that nothing was committed there.
     answer.elements().iter().try_for_each(|element| element.error())?;
-    Ok(collect(&answer))
+    let mark = |element: &TopicPartitionListElem<'_>| {
+        Some(((element.topic().to_owned(), element.partition()), Mark::of(element)?))
+    };
+    Ok((collect(&answer), answer.elements().iter().filter_map(mark).collect()))
 }
 
 /// The offsets that stand at this place, or time, of each log; where it has none, or the topic is gone, nothing.
@@ -150,6 +166,9 @@ pub(crate) fn refuse_any_choice(group: &str, places: &[Place]) -> Result<(), Err
     let at = |place: &Place| format!("{}/{}", place.topic, place.number);
     let none: Vec<String> = places.iter().filter(|place| place.known.is_none()).map(at).collect();
     let gone = |place: &Place| match (place.known, place.from) {
+        (Some(known), _) if place.anew => {
+            Some(format!("{} was made anew since {known} was committed", at(place)))
+        }
         (Some(known), Offset::Offset(from)) if from > known => {
             let gone = from - known;
             Some(format!("{} is committed at {known} and begins at {from} ({gone} gone)", at(place)))
@@ -196,12 +215,13 @@ mod tests {
 
     #[test]
     fn a_strict_group_is_told_the_numbers() {
-        let place = |known, from| Place { topic: "t".into(), number: 3, known, from: At(from) };
+        let place = |known, from| Place { topic: "t".into(), number: 3, known, from: At(from), anew: false };
         assert!(refuse_any_choice("g", &[place(Some(5), 5)]).is_ok());
         let told = |place| refuse_any_choice("g", &[place]).unwrap_err().to_string();
         assert!(told(place(None, 0)).contains("no committed offset for t/3"));
         let text = told(place(Some(10), 50));
         assert!(text.contains("t/3 is committed at 10 and begins at 50 (40 gone)"), "{text}");
         assert!(told(place(Some(100), 0)).contains("ends before"));
+        assert!(told(Place { anew: true, ..place(Some(5), 5) }).contains("made anew"));
     }
 }

@@ -83,7 +83,8 @@ impl Producer {
         let messages = IN_FLIGHT.min(limit("queue.buffering.max.messages", usize::MAX) / 2);
         let kbytes = limit("queue.buffering.max.kbytes", usize::MAX / 2048);
         let max_message = native.get("message.max.bytes").unwrap_or_default();
-        let reports = Reports::new(max_message, Limits::new(config.clone()), tokens.cloned());
+        let transactional = config.get("transactional.id").is_some();
+        let reports = Reports::new(max_message, Limits::new(config.clone()), tokens.cloned(), transactional);
         let producer: Arc<BaseProducer<Reports>> =
             Arc::new(config.create_with_context(reports).map_err(client)?);
         producer.context().introduce(&producer);

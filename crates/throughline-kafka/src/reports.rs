@@ -35,6 +35,8 @@ pub(crate) struct Reports {
     max_message: String,
     limits: Arc<Limits>,
     tokens: Option<Tokens>,
+    /// Whatever fails takes all of its transaction with it, and comes again: nothing of it is lost unseen.
+    transactional: bool,
     client: OnceLock<Weak<BaseProducer<Reports>>>,
     /// Why this producer takes nothing any more, told to everything that it still has.
     end: Mutex<Option<(Code, String)>>,
@@ -46,11 +48,17 @@ pub(crate) struct Reports {
 }
 
 impl Reports {
-    pub(crate) fn new(max_message: String, limits: Arc<Limits>, tokens: Option<Tokens>) -> Self {
+    pub(crate) fn new(
+        max_message: String,
+        limits: Arc<Limits>,
+        tokens: Option<Tokens>,
+        transactional: bool,
+    ) -> Self {
         Reports {
             max_message,
             limits,
             tokens,
+            transactional,
             client: OnceLock::new(),
             end: Mutex::default(),
             refused: Mutex::default(),
@@ -127,17 +135,19 @@ impl Reports {
         fail(pending, error, &self.unheard);
     }
 
-    /// How many failures nobody heard.
+    /// How many failures nobody heard, and nothing but their send could have told.
     pub(crate) fn unheard(&self) -> usize {
-        self.unheard.load(Ordering::Relaxed)
+        if self.transactional { 0 } else { self.unheard.load(Ordering::Relaxed) }
     }
 
     fn error(&self, topic: &str, error: KafkaError) -> Error {
-        let ended = match errors::code(&error) {
-            Code::PurgeQueue | Code::PurgeInflight | Code::Fatal => self.end(),
-            _ => None,
-        };
+        let purged = matches!(errors::code(&error), Code::PurgeQueue | Code::PurgeInflight);
+        let ended = if purged || errors::code(&error) == Code::Fatal { self.end() } else { None };
         match ended {
+            None if purged && self.transactional => {
+                let remedy = "it was aborted with its transaction, whose batch comes again";
+                Error::new(ErrorKind::Closed, topic, remedy).with_source(error)
+            }
             Some((code, reason)) => match refusal(code, &reason) {
                 Some(refusal) => refusal.error(topic, reason),
                 None => errors::of_ended_producer(code, topic).with_source(reason),
@@ -208,5 +218,33 @@ impl ClientContext for Reports {
 fn fail(pending: Pending, error: Error, unheard: &AtomicUsize) {
     if !pending.answer(Err(error)) {
         unheard.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::{Flow, Place};
+    use futures_util::FutureExt;
+    use rdkafka::ClientConfig;
+    use throughline_core::{Destination, Sends};
+
+    #[test]
+    fn what_is_aborted_with_its_transaction_is_not_missed() {
+        let purged = |transactional| {
+            let reports = Reports::new(String::new(), Limits::new(ClientConfig::new()), None, transactional);
+            let place = || Place::new(Arc::new(Flow::new(1, 1)));
+            let to = Arc::new(Destination::new("kafka", "t"));
+            let (awaited, answer) = Pending::new(&to, 1, place(), &Sends::default());
+            let (dropped, _) = Pending::new(&to, 1, place(), &Sends::default());
+            for pending in [awaited, dropped] {
+                reports.refuse(*pending, KafkaError::MessageProduction(Code::PurgeQueue));
+            }
+            (answer.now_or_never().unwrap().unwrap_err().to_string(), reports.unheard())
+        };
+        let (text, missed) = purged(true);
+        assert!(text.contains("aborted with its transaction") && missed == 0, "{text}, {missed}");
+        let (text, missed) = purged(false);
+        assert!(text.contains("client was closed") && missed == 1, "{text}, {missed}");
     }
 }

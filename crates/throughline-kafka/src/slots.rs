@@ -1,7 +1,7 @@
 //! The partitions that the poll thread knows, and the way of a record of theirs to the worker.
 
 use crate::{
-    HeadersUnreadable, KafkaSettler, offsets::Refused, partitions::Partition, poll::Poller,
+    HeadersUnreadable, KafkaSettler, offsets::Refused, partitions::Partition, poll::Poller, topic_ids::Mark,
     transactional::Transactional,
 };
 use std::{
@@ -25,6 +25,8 @@ pub(crate) struct Slot {
     /// The producer that consumes it, if that is exactly once, and what each message is given for that.
     pub(crate) by: Option<Arc<Transactional>>,
     pub(crate) extensions: Extensions,
+    /// Of the topic that its offsets belong to.
+    pub(crate) mark: Option<Mark>,
     pub(crate) assigned: bool,
     /// On its way to another member: nothing more is handed out.
     pub(crate) revoking: bool,
@@ -54,6 +56,7 @@ impl Slot {
             lease: None,
             by: None,
             extensions: Extensions::default(),
+            mark: None,
             assigned: false,
             revoking: false,
             paused: false,

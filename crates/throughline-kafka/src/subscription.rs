@@ -1,7 +1,7 @@
 //! What to consume, and how to share it within the group.
 
 use crate::{Kafka, KafkaSource, errors, hooks::Hooks, transactional::Transactions};
-use rdkafka::ClientConfig;
+use rdkafka::{ClientConfig, config::RDKafkaLogLevel};
 use std::{
     sync::Arc,
     time::{Duration, SystemTime},
@@ -113,7 +113,8 @@ impl KafkaSubscription {
     /// Of two live members with one identity, the older is fenced under the classic protocol: its worker gives up with
     /// a [`Fenced`](ErrorKind::Fenced) error at its next commit, since both would take it from each other for ever. Under the newer one
     /// (`group.protocol=consumer`) the younger is refused and tries again with backoff, as it must after a crash, until
-    /// the session of the other is over or its restarts are used up.
+    /// the session of the other is over or its restarts are used up. It has not started, and is not ready, before the group
+    /// has taken it; of a group that has no partition for it that is after [`connect_timeout`](Self::connect_timeout).
     #[must_use]
     pub fn static_member(mut self, id: impl Into<String>) -> Self {
         self.static_member = Some(id.into());
@@ -208,6 +209,9 @@ impl KafkaSubscription {
         }
         // The client would choose without a word; where to read is looked up by us instead.
         config.set(OFFSET_RESET, "error");
+        // The ids of topics are told there, and nowhere else: see `topic_ids`.
+        let debug = config.get("debug").map_or_else(|| "topic".to_owned(), |own| format!("{own},topic"));
+        config.set("debug", debug).set_log_level(RDKafkaLogLevel::Debug);
         // With the newer group protocol the broker chooses, and librdkafka refuses the property.
         let newer = config.get("group.protocol").is_some_and(|p| p.eq_ignore_ascii_case("consumer"));
         let strategy = match self.assignment {

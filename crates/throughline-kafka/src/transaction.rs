@@ -1,6 +1,7 @@
 //! `TransactionLayer`: what a batch's handler sends, and that the batch is done, become visible together or not at all.
 
 use crate::{flow::Place, partitions::Span, transactional::Owned};
+use bytes::Bytes;
 use std::{
     fmt,
     future::Future,
@@ -35,8 +36,9 @@ use tower_service::Service;
 /// # Errors
 /// `Config` for a batch that is not a run of one partition of a subscription with
 /// [`exactly_once`](crate::KafkaSubscription::exactly_once), `LeaseLost` if the partition moved meanwhile, `Fenced` if
-/// another producer took over its identity, `Timeout` if the outcome stayed unknown for a minute. The last two end the
-/// source, and the worker connects anew.
+/// another producer took over its identity, `Timeout` if the outcome stayed unknown for a minute. Where the last two meet
+/// a partition that still is this member's, they end its source: after `Timeout` with just that, after `Fenced` with
+/// `LeaseLost`, since another took one partition over and not this member's identity. From both a worker connects anew.
 ///
 /// # Cancel safety
 /// A call that is dropped aborts, unless the commit has begun: that goes on, and the next batch waits for it.
@@ -107,6 +109,8 @@ where
         if let Some(Ok(None)) = begun {
             return Box::pin(std::future::ready(Ok(Answers::ack())));
         }
+        let contexts =
+            batch.iter().filter_map(|message| message.headers().get("traceparent").cloned()).collect();
         batch.extensions_mut().insert(Transaction(Some(running.clone())));
         let work = self.0.call(batch);
         Box::pin(async move {
@@ -116,7 +120,7 @@ where
             };
             let Some(guard) = begun else { return Ok(Answers::ack()) };
             let answers = work.await.map_err(Into::into).and_then(IntoAnswers::into_answers);
-            guard.end(answers, &offsets).await
+            guard.end(answers, &offsets, contexts).await
         })
     }
 }
@@ -190,9 +194,14 @@ struct Guard {
 }
 
 impl Guard {
-    async fn end(self, answers: Result<Answers, BoxError>, offsets: &[i64]) -> Result<Answers, BoxError> {
+    async fn end(
+        self,
+        answers: Result<Answers, BoxError>,
+        offsets: &[i64],
+        contexts: Vec<Bytes>,
+    ) -> Result<Answers, BoxError> {
         let result = match answers.and_then(|answers| verdict(answers, offsets.len())) {
-            Ok(None) => return self.commit(offsets).await.map(|()| Answers::ack()),
+            Ok(None) => return self.commit(offsets, contexts).await.map(|()| Answers::ack()),
             Ok(Some(alone)) => Ok(alone),
             Err(error) => Err(error),
         };
@@ -200,7 +209,7 @@ impl Guard {
         result
     }
 
-    async fn commit(self, offsets: &[i64]) -> Result<(), BoxError> {
+    async fn commit(self, offsets: &[i64], contexts: Vec<Bytes>) -> Result<(), BoxError> {
         *self.running.open() = false;
         self.running.sends.all_answered().await;
         if self.running.sends.any_failed() {
@@ -210,8 +219,8 @@ impl Guard {
                 "a message of the transaction was not taken, so all of it was aborted; its send says why";
             return Err(Error::new(ErrorKind::Broker, name, remedy).into());
         }
-        let next = offsets.last().map_or(0, |last| last + 1);
-        self.run(move |owned| owned.commit(next)).await
+        let (next, count) = (offsets.last().map_or(0, |last| last + 1), offsets.len());
+        self.run(move |owned| owned.commit(next, count, &contexts)).await
     }
 
     async fn abort(self) -> Result<(), BoxError> {

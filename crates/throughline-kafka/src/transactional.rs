@@ -5,9 +5,17 @@
 //! asks for the committed offset: nothing can change it any more.
 
 use crate::{
-    Kafka, context::Context, errors, exchange::Exchange, oauth::Tokens, partitions::Partition,
-    positions::Wanted, producer::Producer,
+    Kafka,
+    context::Context,
+    errors,
+    exchange::Exchange,
+    oauth::Tokens,
+    partitions::Partition,
+    positions::Wanted,
+    producer::Producer,
+    topic_ids::{self, Mark},
 };
+use bytes::Bytes;
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
@@ -24,7 +32,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use throughline_core::{Error, ErrorKind};
+use throughline_core::{Error, ErrorKind, Event, Observer, Settled, Settlement};
 
 /// How long one call of the client may take before it is made again.
 const STEP: Duration = Duration::from_secs(10);
@@ -63,9 +71,12 @@ pub(crate) struct Owned {
     pub(crate) partition: Arc<Partition>,
     /// Which assignment of it.
     pub(crate) generation: u64,
+    /// Of the topic.
+    pub(crate) mark: Option<Mark>,
     pub(crate) by: Arc<Transactional>,
     pub(crate) consumer: Weak<BaseConsumer<Context>>,
     pub(crate) exchange: Arc<Exchange>,
+    pub(crate) observer: Observer,
 }
 
 impl Transactions {
@@ -133,8 +144,17 @@ impl Owned {
         self.client().begin_transaction().map_err(|error| self.failed(error))
     }
 
-    /// Commits what was sent, and with it that everything below `offset` is done. Blocks.
-    pub(crate) fn commit(&self, offset: i64) -> Result<(), Error> {
+    /// Commits what was sent, and with it that everything below `offset` is done, which is these messages. Blocks.
+    pub(crate) fn commit(&self, offset: i64, count: usize, contexts: &[Bytes]) -> Result<(), Error> {
+        let since = Instant::now();
+        let result = self.try_commit(offset);
+        let (destination, answer) = (&self.partition.destination, result.as_ref().copied());
+        let settled = Settled::new(destination, count, Settlement::Ack, answer, since.elapsed());
+        self.observer.observe(Event::Settled(settled.contexts(contexts)));
+        result
+    }
+
+    fn try_commit(&self, offset: i64) -> Result<(), Error> {
         let Some(consumer) = self.consumer.upgrade().filter(|_| self.is_current()) else {
             self.abort()?;
             let remedy = "the partition was given to another member; the transaction was aborted";
@@ -193,7 +213,8 @@ impl Owned {
 
     fn offsets(&self, offset: i64) -> KafkaResult<TopicPartitionList> {
         let mut list = TopicPartitionList::new();
-        list.add_partition_offset(self.partition.topic(), self.partition.number, Offset::Offset(offset))?;
+        let at = (self.partition.topic(), self.partition.number);
+        topic_ids::add(&mut list, at, Offset::Offset(offset), self.mark.as_ref())?;
         Ok(list)
     }
 

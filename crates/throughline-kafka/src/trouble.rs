@@ -44,11 +44,7 @@ impl Poller {
             let error = batch.error(code, &self.place_of(batch));
             return self.observer.observe(Event::Unreadable { error: &error });
         }
-        let (kind, remedy) = errors::meaning(code);
-        let remedy = match code {
-            Code::InconsistentGroupProtocol => self.protocols().unwrap_or_else(|| remedy.to_owned()),
-            _ => remedy.to_owned(),
-        };
+        let (kind, remedy) = self.meaning(code);
         let typed = Error::new(kind, &*self.plan.group, remedy)
             .with_source(reason.unwrap_or_else(|| error.to_string()));
         if fatal || errors::ends_source(code) {
@@ -70,15 +66,32 @@ impl Poller {
         }
     }
 
-    /// How the group's members share partitions, and how this one would. Waits for the broker: the source ends.
-    fn protocols(&self) -> Option<String> {
+    /// The kind of an error, and what to do. Waits for the broker where the group refuses how this member speaks: the
+    /// source ends.
+    fn meaning(&self, code: Code) -> (ErrorKind, String) {
+        let (kind, remedy) = errors::meaning(code);
+        let refused = matches!(code, Code::InconsistentGroupProtocol | Code::GroupIdNotFound);
+        let Some(theirs) = refused.then(|| self.theirs()).flatten() else { return (kind, remedy.to_owned()) };
+        let remedy = match self.plan.config.get("partition.assignment.strategy") {
+            Some(ours) => format!(
+                "the group's members share by `{theirs}` and this one by `{ours}`: stop them all first, or choose theirs \
+                 with `.assignment(..)`"
+            ),
+            None => format!(
+                "the group's members speak the classic protocol, sharing by `{theirs}`, and this one the newer one: stop \
+                 them all first, leave `group.protocol=consumer` out, or let the broker take the group over \
+                 (`group.consumer.migration.policy=bidirectional` there)"
+            ),
+        };
+        (ErrorKind::Config, remedy)
+    }
+
+    /// How the group's members share partitions, if they speak the classic protocol.
+    fn theirs(&self) -> Option<String> {
         let groups = self.consumer.fetch_group_list(Some(&self.plan.group), GROUP_PATIENCE).ok()?;
         let theirs =
             groups.groups().iter().map(|group| group.protocol()).find(|theirs| !theirs.is_empty())?;
-        let ours = self.plan.config.get("partition.assignment.strategy")?;
-        Some(format!(
-            "the group's members share by `{theirs}` and this one by `{ours}`: stop them all first, or choose theirs with `.assignment(..)`"
-        ))
+        Some(theirs.to_owned())
     }
 
     /// A record came, or the client says that it reaches the group again.
@@ -92,9 +105,7 @@ impl Poller {
     pub(crate) fn look_for_topics(&mut self) {
         if self.look_for_topics.is_some_and(|at| at <= Instant::now()) {
             self.look_for_topics = None;
-            // What a pattern matches need not exist.
-            let named = self.plan.topics.iter().filter(|topic| !topic.starts_with('^'));
-            let _ = self.asking.send(Ask::Missing(named.cloned().collect()));
+            let _ = self.asking.send(Ask::Missing(self.plan.topics.clone()));
         }
     }
 

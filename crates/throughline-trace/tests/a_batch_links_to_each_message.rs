@@ -7,7 +7,8 @@ mod common;
 use bytes::Bytes;
 use common::{Recorder, TRACE, attribute, carried, links, run};
 use opentelemetry::{
-    Value,
+    Context, Value,
+    baggage::BaggageExt,
     trace::{SpanContext, SpanId, SpanKind, Status, TraceContextExt},
 };
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SpanData};
@@ -102,6 +103,30 @@ fn one_root_links_to_all_of_them_and_their_differences_are_on_the_links() {
         let send = carried(&message).unwrap();
         let send = recorder.spans().into_iter().find(|span| span.span_context.span_id() == send.span_id());
         assert_eq!(send.unwrap().parent_span_id, process.span_context.span_id(), "sent inside the batch");
+    }
+}
+
+#[test]
+fn each_message_has_its_own_baggage_and_the_batch_none() {
+    let recorder = Recorder::new();
+    let with_baggage = |n: u64| {
+        let mut message = message(n, &orders(), 3, 1);
+        message.headers_mut().append("baggage", Bytes::from(format!("tenant={n}")));
+        message
+    };
+    for tenants in [vec![1], vec![1, 2]] {
+        let batch: Batch = tenants.iter().map(|n| with_baggage(*n)).collect();
+        let service = ServiceBuilder::new().layer(TracingLayer::new(recorder.tracer()));
+        let service = service.service_fn(|batch: Batch| async move {
+            let tenant = |context: Context| context.baggage().get("tenant").map(ToString::to_string);
+            let process = Context::current().span().span_context().clone();
+            assert!(batch.iter().all(|message| *message.context().span().span_context() == process));
+            let each: Vec<_> = batch.iter().map(|message| tenant(message.context()).unwrap()).collect();
+            Ok::<_, Infallible>((tenant(Context::current()), each))
+        });
+        let (current, each) = run(service.oneshot(batch)).unwrap();
+        assert_eq!(each, tenants.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(current, (tenants.len() == 1).then(|| "1".to_owned()));
     }
 }
 

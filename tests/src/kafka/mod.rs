@@ -3,7 +3,9 @@
 mod cluster;
 mod commits;
 mod crew;
+mod keyed;
 
 pub use cluster::Cluster;
 pub use commits::commits;
 pub use crew::Crew;
+pub use keyed::Keyed;

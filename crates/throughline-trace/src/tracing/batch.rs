@@ -198,7 +198,8 @@ fn copy(link: &Link) -> Link {
     Link::new(link.span_context.clone(), attributes, link.dropped_attributes_count)
 }
 
-/// The baggage that is current in the handler: that of the only message. That of several cannot be one.
+/// The baggage that is current in the handler: that of the only message. That of several cannot be one, since the same name
+/// may stand for something else in each; each message has its own in its trail.
 fn baggage(found: &[Extracted]) -> Context {
     match found {
         [Extracted { baggage: Some(baggage), .. }] => {
@@ -224,6 +225,7 @@ fn leave_trails(messages: &mut [&mut dyn Inbound], found: Vec<Extracted>, opened
     // Where nothing records, each message's own context tells more than the one that is current.
     let apart = opened.recorder.is_none() && messages.len() > 1;
     let nothing = opened.recorder.is_none() && !opened.context.span().span_context().is_valid();
+    let many = messages.len() > 1;
     for (message, found) in messages.iter_mut().zip(found) {
         let Some(extensions) = message.extensions_mut() else { continue };
         // The trail of an earlier delivery has to be hidden.
@@ -231,10 +233,10 @@ fn leave_trails(messages: &mut [&mut dyn Inbound], found: Vec<Extracted>, opened
             continue;
         }
         let incoming = found.context.clone();
-        let context = if apart && (incoming.is_some() || found.baggage.is_some()) {
-            found.into_context()
-        } else {
-            opened.context.clone()
+        let context = match found {
+            found if apart && (incoming.is_some() || found.baggage.is_some()) => found.into_context(),
+            Extracted { baggage: Some(baggage), .. } if many => opened.context.with_baggage(baggage),
+            _ => opened.context.clone(),
         };
         let apart = apart && incoming.is_some();
         extensions.insert(Trail::of_batch(context, incoming, apart));

@@ -123,7 +123,6 @@ pub(crate) fn meaning(code: Code) -> (ErrorKind, &'static str) {
             "the group's members use another protocol: stop them all first, choose their `.assignment(..)`, or set \
              `group.protocol=consumer` if they speak the newer one",
         ),
-        Code::GroupIdNotFound => (K::Broker, "the group is gone from the broker; the source joins it anew"),
         Code::QueueFull => {
             (K::Broker, "raise `queue.buffering.max.kbytes`, or keep fewer large messages under way")
         }
@@ -146,7 +145,6 @@ pub(crate) fn ends_source(code: Code) -> bool {
     match code {
         Code::Fatal
         | Code::InconsistentGroupProtocol
-        | Code::GroupIdNotFound
         | Code::FencedInstanceId
         | Code::UnreleasedInstanceId
         | Code::InvalidGroupId

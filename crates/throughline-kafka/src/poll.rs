@@ -46,6 +46,8 @@ const PATIENCE_PAUSED: Duration = Duration::from_millis(10);
 const PAUSE_AFTER: Duration = Duration::from_millis(500);
 /// How long a blocked partition is waited for at once.
 const BLOCK_LOOK: Duration = Duration::from_millis(5);
+/// For how long a group may say nothing to a new member.
+const SILENCE: Duration = Duration::from_secs(5);
 /// How often events are looked for without demand.
 const IDLE: Duration = Duration::from_millis(50);
 
@@ -141,15 +143,25 @@ pub(crate) fn run(
 }
 
 impl Poller {
-    /// A static member has started once the group has taken it: until the session of the one before it is over, the newer
-    /// protocol refuses it, and its worker must not look ready. The group says nothing if it has no partition to give.
+    /// A member that the group may refuse has started once the group has taken it: a static one, whose place the newer
+    /// protocol keeps until the session of the one before is over, must not look ready, and one that speaks that protocol
+    /// is told nothing by the client where the group may not change to it. The group is silent, too, if it has no
+    /// partition to give.
     fn wait_for_place(&mut self) {
-        if self.plan.config.get("group.instance.id").is_some() {
-            let deadline = Instant::now() + self.plan.connect_timeout;
-            let waits = |poller: &Self| !poller.failed && !poller.consumer.context().has_change();
-            while waits(self) && Instant::now() < deadline && self.exchange.closing().is_none() {
-                self.poll(PATIENCE);
-            }
+        let newer = self.plan.config.get("partition.assignment.strategy").is_none();
+        if !newer && self.plan.config.get("group.instance.id").is_none() {
+            return;
+        }
+        let deadline = Instant::now() + SILENCE.min(self.plan.connect_timeout);
+        let waits = |poller: &Self| {
+            let told = poller.failed || poller.consumer.context().has_change();
+            !told && poller.exchange.closing().is_none()
+        };
+        while waits(self) && Instant::now() < deadline {
+            self.poll(PATIENCE);
+        }
+        if newer && waits(self) {
+            self.refuse_classic_group();
         }
     }
 

@@ -114,7 +114,7 @@ impl KafkaSubscription {
     /// a [`Fenced`](ErrorKind::Fenced) error at its next commit, since both would take it from each other for ever. Under the newer one
     /// (`group.protocol=consumer`) the younger is refused and tries again with backoff, as it must after a crash, until
     /// the session of the other is over or its restarts are used up. It has not started, and is not ready, before the group
-    /// has taken it; of a group that has no partition for it that is after [`connect_timeout`](Self::connect_timeout).
+    /// has given it a partition, or has said nothing for 5 s.
     #[must_use]
     pub fn static_member(mut self, id: impl Into<String>) -> Self {
         self.static_member = Some(id.into());
@@ -126,7 +126,9 @@ impl KafkaSubscription {
     /// does not fit ends with a [`Config`](ErrorKind::Config) error that names both, and is not started again.
     ///
     /// With the newer protocol (`.set("group.protocol", "consumer")`, brokers from 4.0 on) the broker assigns and this
-    /// is not used; `session.timeout.ms` and `heartbeat.interval.ms` are the broker's too, and librdkafka refuses them.
+    /// is not used; `session.timeout.ms` and `heartbeat.interval.ms` are the broker's too, and librdkafka refuses them. A
+    /// group changes to that protocol with its first member that speaks it, unless the broker forbids it
+    /// (`group.consumer.migration.policy`): then that member ends with such an error, too.
     #[must_use]
     pub fn assignment(mut self, assignment: Assignment) -> Self {
         self.assignment = Some(assignment);

@@ -44,7 +44,11 @@ impl Poller {
             let error = batch.error(code, &self.place_of(batch));
             return self.observer.observe(Event::Unreadable { error: &error });
         }
-        let (kind, remedy) = self.meaning(code);
+        let (kind, remedy) = errors::meaning(code);
+        let remedy = match code {
+            Code::InconsistentGroupProtocol => self.protocols().unwrap_or_else(|| remedy.to_owned()),
+            _ => remedy.to_owned(),
+        };
         let typed = Error::new(kind, &*self.plan.group, remedy)
             .with_source(reason.unwrap_or_else(|| error.to_string()));
         if fatal || errors::ends_source(code) {
@@ -66,13 +70,18 @@ impl Poller {
         }
     }
 
-    /// The kind of an error, and what to do. Waits for the broker where the group refuses how this member speaks: the
-    /// source ends.
-    fn meaning(&self, code: Code) -> (ErrorKind, String) {
-        let (kind, remedy) = errors::meaning(code);
-        let refused = matches!(code, Code::InconsistentGroupProtocol | Code::GroupIdNotFound);
-        let Some(theirs) = refused.then(|| self.theirs()).flatten() else { return (kind, remedy.to_owned()) };
-        let remedy = match self.plan.config.get("partition.assignment.strategy") {
+    /// Ends the source where the group speaks the classic protocol, and this member, which it has not taken, the newer one.
+    /// The client is refused then, and only tries again without a word.
+    pub(crate) fn refuse_classic_group(&mut self) {
+        if let Some(remedy) = self.protocols() {
+            self.fail(Error::new(ErrorKind::Config, &*self.plan.group, remedy));
+        }
+    }
+
+    /// How the group's members share partitions, and how this one would. Waits for the broker: the source starts or ends.
+    fn protocols(&self) -> Option<String> {
+        let theirs = self.theirs()?;
+        Some(match self.plan.config.get("partition.assignment.strategy") {
             Some(ours) => format!(
                 "the group's members share by `{theirs}` and this one by `{ours}`: stop them all first, or choose theirs \
                  with `.assignment(..)`"
@@ -82,8 +91,7 @@ impl Poller {
                  them all first, leave `group.protocol=consumer` out, or let the broker take the group over \
                  (`group.consumer.migration.policy=bidirectional` there)"
             ),
-        };
-        (ErrorKind::Config, remedy)
+        })
     }
 
     /// How the group's members share partitions, if they speak the classic protocol.

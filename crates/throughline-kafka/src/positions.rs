@@ -44,6 +44,7 @@ pub(crate) struct Place {
 }
 
 type Offsets = HashMap<(String, i32), i64>;
+type Marks = HashMap<(String, i32), Mark>;
 
 /// Looks up where to read these partitions.
 pub(crate) fn find(
@@ -120,7 +121,7 @@ fn millis(time: SystemTime) -> i64 {
 fn committed<'a>(
     consumer: &BaseConsumer<Context>,
     wanted: impl Iterator<Item = &'a Wanted>,
-) -> KafkaResult<(Offsets, HashMap<(String, i32), Mark>)> {
+) -> KafkaResult<(Offsets, Marks)> {
     let mut list = TopicPartitionList::new();
     for wanted in wanted {
         list.add_partition(&wanted.topic, wanted.number);

@@ -1,7 +1,7 @@
 //! FC-10: the broker does not answer where the group is, for a while. Nothing follows from that: the group begins
 //! neither at the start nor at the end. librdkafka's own cluster of fakes answers as it is told to.
 
-use crate::common::{Member, fill, offset, quick, until};
+use crate::common::{Member, fill, offset, until};
 use rdkafka::{
     mocking::MockCluster,
     types::{RDKafkaApiKey, RDKafkaRespErr as Code},
@@ -13,9 +13,13 @@ use throughline_kafka::{Kafka, Start};
 #[tokio::test]
 async fn through_errors_that_pass() {
     let cluster = MockCluster::new(1).unwrap();
-    for (start, topic) in [(Start::Earliest, "a"), (Start::Latest, "b")] {
+    for (protocol, start, topic) in [
+        ("classic", Start::Earliest, "a"),
+        ("classic", Start::Latest, "b"),
+        ("consumer", Start::Latest, "c"),
+    ] {
         cluster.create_topic(topic, 1, 1).unwrap();
-        let kafka = quick(Kafka::new(cluster.bootstrap_servers()));
+        let kafka = Kafka::new(cluster.bootstrap_servers()).set("group.protocol", protocol);
         fill(&kafka, topic, 1, 100).await;
         let subscription = kafka.group(topic).topic(topic);
         let mut member = Member::join(&subscription, 50).await;
@@ -33,7 +37,7 @@ async fn through_errors_that_pass() {
             ],
         );
         let mut member = Member::join(&subscription.clone().start(start), 100).await;
-        assert_eq!(offset(&member.take(1).await[0]), 50, "{start:?}");
+        assert_eq!(offset(&member.take(1).await[0]), 50, "{protocol}, {start:?}");
         assert!(member.seen.outages.load(Ordering::SeqCst) > 0, "nobody was told");
         until(|| member.seen.returns.load(Ordering::SeqCst) > 0).await;
         member.close().await.unwrap();

@@ -127,7 +127,9 @@ impl Axis {
 /// What is drawn so far.
 struct Picture {
     text: String,
-    /// What must not be hidden by it.
+    /// Over that.
+    arrows: String,
+    /// Over all.
     words: String,
     /// Where the next row begins.
     y: f64,
@@ -135,7 +137,7 @@ struct Picture {
 
 impl Picture {
     fn new() -> Self {
-        Picture { text: String::new(), words: String::new(), y: HEAD }
+        Picture { text: String::new(), arrows: String::new(), words: String::new(), y: HEAD }
     }
 
     fn add(&mut self, element: std::fmt::Arguments<'_>) {
@@ -220,10 +222,12 @@ impl Picture {
         let middle = (y + below) / 2.0;
         let d = format!("M{begin:.1} {y}C{begin:.1} {middle} {end:.1} {middle} {end:.1} {below}");
         let width = if links.from.is_some() { 1.5 } else { 0.75 };
+        // A rim, so that an arrow over a bar is seen; below all arrows, so that none cuts another.
         self.add(format_args!(r##"<path d="{d}" fill="none" stroke="#fff" stroke-width="4"/>"##));
-        self.add(format_args!(
+        let _ = writeln!(
+            self.arrows,
             r##"<path class="link" d="{d}" fill="none" stroke="#24292f" stroke-width="{width}" marker-end="url(#to)"/>"##
-        ));
+        );
     }
 
     fn finish(self, title: &str, note: &str) -> String {
@@ -237,9 +241,9 @@ impl Picture {
 <rect width="{WIDTH}" height="{height}" rx="8" fill="#f6f8fa"/>
 <text class="title" x="{left}" y="34">{title}</text>
 <text class="note" x="{left}" y="56">{note}</text>
-{}{}</svg>
+{}{}{}</svg>
 "##,
-            self.text, self.words
+            self.text, self.arrows, self.words
         )
     }
 }

@@ -36,6 +36,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "URL")]
     pub(crate) otlp: Option<String>,
 
+    /// Draws the document of the end as `before.svg` and `after.svg` into this folder.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) svg: Option<PathBuf>,
+
     /// Appends every span to a file in this folder, as JSON lines.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) spans: Option<PathBuf>,

@@ -24,7 +24,9 @@ mod roles;
 mod run;
 mod store;
 mod submit;
+mod svg;
 mod telemetry;
+mod timeline;
 
 use clap::Parser;
 use std::process::ExitCode;

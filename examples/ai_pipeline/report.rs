@@ -1,10 +1,16 @@
 //! What came of it, checked over the exported spans.
 
-use crate::args::{Args, How};
+use crate::{
+    args::{Args, How},
+    svg, timeline,
+};
 use serde::Serialize;
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, fs, time::Duration};
 use throughline::BoxError;
 use throughline_test::{Expect, Graph, Kind, SpanRecord, SpanRef};
+
+/// How wide the picture in the terminal is.
+const WIDTH: usize = 110;
 
 /// The end of a run.
 pub(crate) struct Report {
@@ -63,6 +69,12 @@ impl Report {
     /// Prints it all, and says whether no document was lost and no edge is broken.
     pub(crate) fn show(&self, args: &Args) -> Result<bool, BoxError> {
         print!("{self}");
+        if let (Some(folder), Some(root)) = (&args.svg, self.example()) {
+            fs::create_dir_all(folder)?;
+            fs::write(folder.join("before.svg"), svg::before(&self.graph, root))?;
+            fs::write(folder.join("after.svg"), svg::after(&self.graph, root))?;
+            println!("pictures: {0}/before.svg and {0}/after.svg", folder.display());
+        }
         if args.json {
             println!("{}", self.json()?);
         }
@@ -125,7 +137,7 @@ fn hops(spans: &[SpanRecord]) -> BTreeMap<String, Hop> {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(root) = self.example() {
-            writeln!(f, "\none document's way through all its traces:\n{}", self.graph.tree(root))?;
+            writeln!(f, "\none document's way through all its traces:\n{}", timeline::draw(&self.graph, root, WIDTH))?;
         }
         writeln!(
             f,

@@ -52,15 +52,14 @@ impl Extract for Incoming {
 }
 
 async fn handle(Incoming(record): Incoming) -> Result<(), BoxError> {
-    let payload = record.payload_view::<str>().transpose()?;
-    println!("received {}", payload.unwrap_or("nothing"));
+    println!("received {}", record.payload_view::<str>().transpose()?.unwrap_or("nothing"));
     Ok(())
 }
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
     let servers = std::env::args().nth(1).ok_or("name the broker, for instance 127.0.0.1:9092")?;
-    let client = ClientConfig::from_iter([("bootstrap.servers", &*servers), ("group.id", "two-layers")]);
+    let client = ClientConfig::new().set("bootstrap.servers", servers).set("group.id", "two-layers").clone();
     let admin: AdminClient<_> = client.create()?;
     let (topic, options) = (NewTopic::new(TOPIC, 1, TopicReplication::Fixed(1)), AdminOptions::new());
     admin.create_topics([&topic], &options.request_timeout(Some(PATIENCE))).await?;
@@ -71,10 +70,11 @@ async fn main() -> Result<(), BoxError> {
     let mut sender = ServiceBuilder::new()
         .layer(MirrorLayer::new(Arc::new(Destination::new("kafka", TOPIC))))
         .service_fn(|Outgoing { payload, headers }| {
-            let header =
-                |all: OwnedHeaders, it| all.insert(Header { key: &it.name, value: it.value.as_deref() });
-            let headers = headers.iter().fold(OwnedHeaders::new(), header);
-            let record = FutureRecord::<(), _>::to(TOPIC).payload(payload).headers(headers);
+            let mut native = OwnedHeaders::new();
+            for header in headers.iter() {
+                native = native.insert(Header { key: &header.name, value: header.value.as_deref() });
+            }
+            let record = FutureRecord::<(), _>::to(TOPIC).payload(payload).headers(native);
             async { producer.send(record, PATIENCE).await.map_err(|(error, _)| error) }
         });
     for payload in ["a book", "a pen", "a lamp"] {
@@ -92,7 +92,7 @@ async fn main() -> Result<(), BoxError> {
         receiver.ready().await?.call(Incoming(record.detach())).await?;
     }
 
-    telemetry.flush(PATIENCE)?;
+    telemetry.flushed(PATIENCE).await?;
     let graph = Graph::new(spans.get_finished_spans()?);
     println!("{}", graph.check(&Expect::new().sends(3).process_spans(3).components(3))?);
     Ok(())

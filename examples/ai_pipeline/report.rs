@@ -137,7 +137,11 @@ fn hops(spans: &[SpanRecord]) -> BTreeMap<String, Hop> {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(root) = self.example() {
-            writeln!(f, "\none document's way through all its traces:\n{}", timeline::draw(&self.graph, root, WIDTH))?;
+            writeln!(
+                f,
+                "\none document's way through all its traces:\n{}",
+                timeline::draw(&self.graph, root, WIDTH)
+            )?;
         }
         writeln!(
             f,

@@ -13,11 +13,9 @@ use throughline_kafka::{Kafka, Start};
 #[tokio::test]
 async fn through_errors_that_pass() {
     let cluster = MockCluster::new(1).unwrap();
-    for (protocol, start, topic) in [
-        ("classic", Start::Earliest, "a"),
-        ("classic", Start::Latest, "b"),
-        ("consumer", Start::Latest, "c"),
-    ] {
+    for (protocol, start, topic) in
+        [("classic", Start::Earliest, "a"), ("classic", Start::Latest, "b"), ("consumer", Start::Latest, "c")]
+    {
         cluster.create_topic(topic, 1, 1).unwrap();
         let kafka = Kafka::new(cluster.bootstrap_servers()).set("group.protocol", protocol);
         fill(&kafka, topic, 1, 100).await;

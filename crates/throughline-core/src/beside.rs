@@ -3,7 +3,8 @@
 use crate::Headers;
 
 /// Propagation fields that a broker carried elsewhere than in a message's headers: in an envelope around the payload, or
-/// in a field of its own. An adapter leaves them in the message's extensions; they count where the headers say nothing.
+/// in a field of its own. An adapter leaves them in the message's extensions; they count where the headers say nothing, or
+/// before them if it says so.
 #[derive(Clone, Debug)]
 pub struct ContextBeside {
     /// The fields, as headers.
@@ -13,4 +14,6 @@ pub struct ContextBeside {
     /// Whether who wrote them is a producer of ours to follow. A context that an infrastructure adds by itself is not:
     /// it is linked to, is never a parent, and an unsampled one decides nothing.
     pub decides: bool,
+    /// Whether they count before the headers, if they hold a valid context.
+    pub first: bool,
 }

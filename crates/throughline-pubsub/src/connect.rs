@@ -50,6 +50,11 @@ impl Connector {
         self
     }
 
+    /// Whether the user brought the client of the streams; where that leads is not known here.
+    pub(crate) fn has_own_subscriber(&self) -> bool {
+        self.subscriber.is_some()
+    }
+
     /// For the streams of a subscription.
     pub(crate) async fn subscriber(&self, subscription: &str) -> Result<Subscriber, Error> {
         if let Some(own) = &self.subscriber {

@@ -14,14 +14,28 @@
 //! environment. Credentials are the application default ones unless you bring your own; so may be the endpoint and the
 //! clients. `PUBSUB_EMULATOR_HOST` sends everything to an emulator, without credentials.
 
+mod answers;
+mod ask;
 mod config;
 mod connect;
+mod counts;
+mod desk;
 mod environment;
 mod errors;
+mod headers;
+mod keys;
+mod link;
 mod names;
+mod pulse;
+mod settler;
 mod sink;
+mod source;
+mod streams;
 mod subscription;
+mod tuner;
 
 pub use config::PubSub;
+pub use settler::PubSubSettler;
 pub use sink::PubSubSink;
+pub use source::PubSubSource;
 pub use subscription::{ContextOrder, PubSubSubscription};

@@ -1,8 +1,8 @@
 //! What to consume, and how.
 
-use crate::PubSub;
+use crate::{PubSub, PubSubSource};
 use std::time::Duration;
-use throughline_core::{Error, ErrorKind};
+use throughline_core::{Capacity, Demand, Error, ErrorKind, Observer, Redelivery, Subscription};
 
 /// The shortest and the longest time that Pub/Sub leases a message for.
 const LEASES: std::ops::RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_secs(600);
@@ -103,7 +103,7 @@ impl PubSubSubscription {
         self
     }
 
-    pub(crate) fn check(&self) -> Result<(), Error> {
+    fn check(&self) -> Result<(), Error> {
         let bad = |setting: &str, remedy: &str| Err(Error::new(ErrorKind::Config, setting, remedy));
         let Settings { streams, lease, longest_lease, .. } = &self.settings;
         if *streams == 0 {
@@ -116,6 +116,26 @@ impl PubSubSubscription {
             return bad("longest_lease", "at least as long as `lease`");
         }
         Ok(())
+    }
+}
+
+impl Subscription for PubSubSubscription {
+    type Source = PubSubSource;
+
+    /// # Errors
+    /// `NotFound`, `Denied`, `Unreachable`, `Timeout`, `Config` (no project, a setting out of its range, a subscription
+    /// that pushes): each names the subscription or the setting, and the remedy.
+    async fn subscribe(&self, demand: Demand, observer: Observer) -> Result<PubSubSource, Error> {
+        self.check()?;
+        PubSubSource::connect(self.clone(), demand, observer).await
+    }
+
+    fn redelivery(&self) -> Redelivery {
+        Redelivery::Broker
+    }
+
+    fn capacity(&self, in_flight: usize) -> Capacity {
+        Capacity { messages: in_flight, bytes: self.settings.buffer_bytes }
     }
 }
 

@@ -97,12 +97,12 @@ pub(crate) fn event_bridge(body: &str) -> Option<ContextBeside> {
             fields.append(ByteString::from_static(name), Some(Bytes::from(value.into_owned())));
         }
     }
-    Some(ContextBeside { fields, place: "eventbridge", decides: true })
+    Some(ContextBeside { fields, place: "eventbridge", decides: true, first: false })
 }
 
 /// The fields of an envelope that stays around its message.
 pub(crate) fn beside(headers: &Headers, place: &'static str) -> ContextBeside {
-    ContextBeside { fields: headers.clone(), place, decides: true }
+    ContextBeside { fields: headers.clone(), place, decides: true, first: false }
 }
 
 /// The name that a propagator for X-Ray reads and writes.
@@ -125,7 +125,7 @@ pub(crate) fn xray(header: &str) -> Option<ContextBeside> {
     let traceparent = format!("00-{trace}-{parent}-0{}", u8::from(sampled)).to_ascii_lowercase();
     fields.append(ByteString::from_static("traceparent"), Some(Bytes::from(traceparent)));
     fields.append(ByteString::from_static(XRAY_FIELD), Some(Bytes::from(header.to_owned())));
-    Some(ContextBeside { fields, place: "xray", decides: false })
+    Some(ContextBeside { fields, place: "xray", decides: false, first: false })
 }
 
 /// A `traceparent` as an X-Ray header; `None` if it is none.

@@ -10,17 +10,17 @@ use throughline_core::Inbound;
 pub(super) struct Place(Option<(&'static str, bool)>);
 
 impl Settings {
-    /// The context of a request: that of its fields, else one that came beside them.
+    /// The context of a request: that of its fields, else one that came beside them; or the other way round.
     #[inline]
     pub(super) fn extract<R: Inbound + ?Sized>(&self, request: &R) -> (Extracted, Place) {
         let found = self.propagation.extract(request.fields());
-        let beside = if found.context.is_none() { request.beside() } else { None };
-        match beside {
-            None => (found, Place::default()),
-            Some(beside) => {
-                (self.propagation.extract(&beside.fields), Place(Some((beside.place, beside.decides))))
-            }
+        let beside = request.beside().filter(|beside| beside.first || found.context.is_none());
+        let Some(beside) = beside else { return (found, Place::default()) };
+        let other = self.propagation.extract(&beside.fields);
+        if found.context.is_some() && other.context.is_none() {
+            return (found, Place::default());
         }
+        (other, Place(Some((beside.place, beside.decides))))
     }
 }
 

@@ -50,6 +50,37 @@ async fn slowly(message: Message, State((told, run)): State<(Told, Run)>) {
     told.tell(message);
 }
 
+/// A drain waits for a handler that takes three times as long as a lease: it is kept meanwhile, and nobody else gets the
+/// message.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_is_kept_while_a_worker_drains() {
+    let broker = Account::new();
+    let mut stage = Stage::new(&broker);
+    let queue = stage.topic(1).await;
+    let ((started, mut starts), (told, mut ends)) = (Inbox::new(), Inbox::new());
+    let state = (started, told);
+    let subscription = stage.subscription(&queue).visibility(Duration::from_secs(2));
+    let stack = move || handler_with(state.clone(), work_for_six_seconds);
+    let handle = stage.spawn(Worker::new("w", subscription, stack));
+    stage.publisher(&queue).send(Message::new("x")).await.unwrap();
+    starts.next().await;
+    let (ask, url) = (client(), broker.url(&queue).await);
+    let other = tokio::spawn(async move {
+        let receive = ask.receive_message().queue_url(url).wait_time_seconds(5);
+        receive.send().await.unwrap().messages.unwrap_or_default().len()
+    });
+    stage.drain().await;
+    assert_eq!((other.await.unwrap(), ends.take(1).await.len()), (0, 1));
+    assert_eq!((handle.status().counts.acked, handle.status().counts.lease_lost), (1, 0));
+    assert_eq!(broker.counts(&queue).await, [0; 3]);
+}
+
+async fn work_for_six_seconds(message: Message, State((started, told)): State<(Told, Told)>) {
+    started.tell(message.clone());
+    tokio::time::sleep(Duration::from_secs(6)).await; // the work
+    told.tell(message);
+}
+
 /// A message that is no longer there cannot be extended: its handler is told and runs on, or is cancelled; the loss is
 /// counted, and nothing is deleted in its name.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

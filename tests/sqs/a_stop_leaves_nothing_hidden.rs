@@ -51,12 +51,7 @@ async fn a_rollout_moves_no_healthy_message_to_the_dead_letters() {
     let broker = Account::new();
     let mut stage = Stage::new(&broker);
     let (queue, dead) = (stage.topic(1).await, stage.topic(1).await);
-    let policy = format!(
-        r#"{{"maxReceiveCount":"1","deadLetterTargetArn":"arn:aws:sqs:elasticmq:000000000000:{dead}"}}"#
-    );
-    let attribute = aws_sdk_sqs::types::QueueAttributeName::RedrivePolicy;
-    let url = broker.url(&queue).await;
-    client().set_queue_attributes().queue_url(url).attributes(attribute, policy).send().await.unwrap();
+    broker.redrive(&queue, 1, &dead).await;
     let messages = (0..MESSAGES).map(|n| Message::new(n.to_string()));
     assert!(stage.publisher(&queue).send_all(messages).await.iter().all(Result::is_ok));
     let ((started, mut starts), (told, mut done)) = (Inbox::new(), Inbox::new());

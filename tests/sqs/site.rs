@@ -75,6 +75,14 @@ impl Account {
         names.map(|name| told.get(&name).map_or(0, |count| count.parse().unwrap()))
     }
 
+    /// Lets what was received this often go to another queue.
+    pub(crate) async fn redrive(&self, queue: &str, receives: u32, to: &str) {
+        let arn = format!("arn:aws:sqs:elasticmq:000000000000:{to}");
+        let policy = format!(r#"{{"maxReceiveCount":"{receives}","deadLetterTargetArn":"{arn}"}}"#);
+        let set = self.raw.set_queue_attributes().queue_url(self.url(queue).await);
+        set.attributes(Attribute::RedrivePolicy, policy).send().await.unwrap();
+    }
+
     pub(crate) async fn url(&self, queue: &str) -> String {
         self.raw.get_queue_url().queue_name(queue).send().await.unwrap().queue_url.unwrap()
     }

@@ -1,8 +1,8 @@
 //! A message as an entry of `SendMessageBatch`, within the limits of SQS.
 //!
-//! Ten attributes at most, and the context must never be what makes a send fail. What goes first when there is no room:
-//! `baggage`, then `tracestate`; the last that is left, `traceparent`, goes into the system attribute `AWSTraceHeader`,
-//! which counts neither as an attribute nor in the size. Only what the user set can be too much.
+//! Ten attributes at most, and the context must never be what makes a send fail. What goes first when there is no room: other
+//! formats than W3C's, then `baggage`, then `tracestate`; the last that is left, `traceparent`, goes into the system attribute
+//! `AWSTraceHeader`, which counts neither as an attribute nor in the size. Only what the user set can be too much.
 
 use crate::{
     AttributeTypes, DeduplicationId, Delay, SqsMetadata,
@@ -28,8 +28,20 @@ pub(crate) const MOST_ATTRIBUTES: usize = 10;
 pub(crate) const MOST_BYTES: usize = 1_048_576;
 /// The longest delay of one message.
 const LONGEST_DELAY: Duration = Duration::from_secs(900);
-/// The fields of a context, the one that is given up last in front.
-const CONTEXT: [&str; 3] = ["traceparent", "tracestate", "baggage"];
+/// The fields of a context, the one that is given up last in front; those at the end are of other formats (B3, Jaeger), which
+/// a propagator that was plugged in may have written.
+const CONTEXT: [&str; 10] = [
+    "traceparent",
+    "tracestate",
+    "baggage",
+    "b3",
+    "x-b3-traceid",
+    "x-b3-spanid",
+    "x-b3-sampled",
+    "x-b3-parentspanid",
+    "x-b3-flags",
+    "uber-trace-id",
+];
 
 /// How a sink writes.
 #[derive(Clone, Copy, Debug, Default)]

@@ -26,8 +26,8 @@ const OPEN: usize = 1_000;
 /// which wants one, and the attribute `throughline-key` elsewhere. Batches are made by themselves. It is not ready while
 /// 1,000 messages are under way; a clone has to get ready by itself.
 ///
-/// A trace context never makes a send fail: where the ten attributes or the mebibyte have no room, `baggage` goes first,
-/// then `tracestate`, and `traceparent` goes into `AWSTraceHeader`.
+/// A trace context never makes a send fail: where the ten attributes or the mebibyte have no room, other formats (B3) go
+/// first, then `baggage`, then `tracestate`, and `traceparent` goes into `AWSTraceHeader`.
 ///
 /// On a FIFO queue one call is under way at a time. A message without a deduplication id gets a new one at each send; what
 /// was received from SQS and is forwarded gets the id that it was received with.

@@ -28,7 +28,7 @@ fn context_of(encoded: &Encoded) -> Vec<&str> {
 #[test]
 fn with_seven_to_ten_attributes_the_context_gives_way() {
     for (own, fits, header) in [
-        (7, &CONTEXT[..], None),
+        (7, &CONTEXT[..3], None),
         (8, &CONTEXT[..2], None),
         (9, &CONTEXT[..1], None),
         (10, &[][..], Some(XRAY)),
@@ -38,6 +38,18 @@ fn with_seven_to_ten_attributes_the_context_gives_way() {
         assert_eq!(encoded.attributes.len(), own + fits.len());
         assert!(encoded.attributes.values().all(|value| value.string_value.as_deref() != Some("")));
     }
+}
+
+/// A propagator that was plugged in writes fields of its own.
+#[test]
+fn fields_of_other_formats_give_way_too() {
+    for (own, written) in [(9, 10), (10, 10)] {
+        let encoded = plain(&with(own).with_header("b3", "4bf92f3577b34da6-00f067aa0ba902b7-1")).unwrap();
+        assert_eq!((encoded.attributes.len(), encoded.attributes.contains_key("b3")), (written, own < 10));
+    }
+    let both = plain(&injected(with(9)).with_header("uber-trace-id", "1:2:0:1")).unwrap();
+    assert_eq!(context_of(&both), ["traceparent"], "W3C's goes before it");
+    assert_eq!(both.attributes.len(), 10);
 }
 
 #[test]

@@ -51,7 +51,7 @@ fn copy(message: &Message, keep: bool) -> Message {
     headers.clone_from(message.headers());
     let from = match message.extensions().get::<Trail>() {
         Some(trail) => trail.creation_context().cloned(),
-        None => Propagation::installed().extract(message.headers()).context,
+        None => Propagation::installed().extract(message.headers()).and_then(|found| found.context),
     };
     let extensions = copy.extensions_mut();
     extensions.clone_from(message.extensions());

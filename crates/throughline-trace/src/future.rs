@@ -42,12 +42,11 @@ pin_project! {
 
 /// Ends one span: with a result, or when dropped.
 pub(crate) struct Ending {
-    context: Context,
+    /// What is current meanwhile; `None` if there is nothing, which only hides what is somebody else's.
+    context: Option<Context>,
     /// Whether there is a span of ours in the context, which is not ended yet.
     open: bool,
     panicked: bool,
-    /// There is nothing in the context.
-    empty: bool,
     /// For the send span: what names the broker's receipt.
     template: Option<Arc<Template>>,
     /// For the process span: where the trail is.
@@ -105,23 +104,20 @@ where
 
 impl Ending {
     /// Of a span that was started for a delivery; without a span the context is only kept current, if there is one.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn process(context: Option<Context>, open: bool, extensions: Option<Extensions>) -> Self {
-        let empty = context.is_none();
-        let mut ending = Self::send(context.unwrap_or_default(), None);
-        (ending.empty, ending.open, ending.extensions) = (empty, open, extensions);
-        ending
+        Ending { context, open, panicked: false, template: None, extensions, measuring: None }
     }
 
     /// Of a span that was started for a send.
     #[inline]
     pub(crate) fn send(context: Context, template: Option<Arc<Template>>) -> Self {
-        let open = template.is_some();
-        Ending { context, open, panicked: false, empty: false, template, extensions: None, measuring: None }
+        let (context, open) = (Some(context), template.is_some());
+        Ending { context, open, panicked: false, template, extensions: None, measuring: None }
     }
 
     /// Measured as well.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn measured(mut self, measuring: Option<Measuring>) -> Self {
         self.measuring = measuring;
         self
@@ -130,9 +126,14 @@ impl Ending {
     /// Makes the context current; an empty one only where that hides somebody else's span or baggage.
     #[inline]
     fn enter(&self) -> Option<ContextGuard> {
-        let needless =
-            self.empty && Context::map_current(|now| !now.has_active_span() && now.baggage().is_empty());
-        if needless { None } else { Some(self.context.clone().attach()) }
+        let context = match &self.context {
+            Some(context) => context.clone(),
+            None if Context::map_current(|now| !now.has_active_span() && now.baggage().is_empty()) => {
+                return None;
+            }
+            None => Context::new(),
+        };
+        Some(context.attach())
     }
 
     /// Should `work` panic, the span ends as such.
@@ -150,8 +151,9 @@ impl Ending {
             if self.open
                 && let Some(template) = &self.template
                 && let Some(receipt) = classify.receipt(result)
+                && let Some(context) = &self.context
             {
-                self.context.span().set_attributes(template.receipt(receipt));
+                context.span().set_attributes(template.receipt(receipt));
             }
             self.end(classify.failure(result));
         }
@@ -171,11 +173,13 @@ impl Ending {
         if let Some(trail) = trail {
             trail.process_ended(if failure.is_some() { Outcome::Surfaced } else { Outcome::Absorbed });
         }
-        let span = self.context.span();
-        if let Some(failure) = failure {
-            record(&span, failure);
+        if let Some(context) = &self.context {
+            let span = context.span();
+            if let Some(failure) = failure {
+                record(&span, failure);
+            }
+            span.end();
         }
-        span.end();
     }
 }
 

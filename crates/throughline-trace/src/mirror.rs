@@ -183,7 +183,7 @@ impl Present {
         let extensions = request.extensions();
         let forwarded = extensions.and_then(|extensions| extensions.get::<Forwarded>());
         let trail = extensions.and_then(|extensions| extensions.get::<Trail>());
-        let context = request.fields().and_then(|fields| propagation.extract(fields).context);
+        let context = request.fields().and_then(|fields| propagation.extract(fields)?.context);
         if let Some(context) = context {
             let came = forwarded.and_then(|forwarded| forwarded.from.as_ref());
             let came = came.or_else(|| trail.and_then(Trail::creation_context));

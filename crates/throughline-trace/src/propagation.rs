@@ -72,12 +72,14 @@ impl Propagation {
         Ok(found)
     }
 
-    #[inline]
-    pub(crate) fn extract(&self, fields: &dyn Extract) -> Extracted {
+    /// `None` if nothing came.
+    // Inlined as the codec's `read` is.
+    #[inline(always)]
+    pub(crate) fn extract(&self, fields: &dyn Extract) -> Option<Extracted> {
         let found = codec::read(fields, self.context, self.baggage);
         match &self.others {
             None => found,
-            Some(others) => extract_others(others, found, fields),
+            Some(others) => Some(extract_others(others, found.unwrap_or_default(), fields)),
         }
     }
 

@@ -56,8 +56,8 @@ impl Template {
         let mut attempt_name = Cow::Borrowed("attempt");
         if let Some(of) = &destination {
             let low_cardinality = of.template.as_ref().unwrap_or(&of.name);
-            name = intern(format!("{operation} {low_cardinality}"));
-            attempt_name = intern(format!("attempt {low_cardinality}"));
+            name = intern(&format!("{operation} {low_cardinality}"));
+            attempt_name = intern(&format!("attempt {low_cardinality}"));
             prefix.extend(attributes_of(of));
         }
         prefix.push(KeyValue::new(key::OPERATION_NAME, operation));
@@ -195,11 +195,11 @@ impl Template {
 /// What is the same for all that has to do with a destination.
 fn attributes_of(of: &Destination) -> Vec<KeyValue> {
     let mut attributes = Vec::with_capacity(10);
-    attributes.push(KeyValue::new(key::SYSTEM, shared(&of.system)));
-    attributes.push(KeyValue::new(key::DESTINATION_NAME, shared(&of.name)));
+    attributes.push(KeyValue::new(key::SYSTEM, kept(&of.system)));
+    attributes.push(KeyValue::new(key::DESTINATION_NAME, kept(&of.name)));
     let mut optional = |name: &'static str, value: &Option<ByteString>| {
         if let Some(value) = value {
-            attributes.push(KeyValue::new(name, shared(value)));
+            attributes.push(KeyValue::new(name, kept(value)));
         }
     };
     optional(key::DESTINATION_TEMPLATE, &of.template);
@@ -210,7 +210,7 @@ fn attributes_of(of: &Destination) -> Vec<KeyValue> {
         optional(key::SQS_QUEUE_URL, &of.url);
     }
     if let Some((host, port)) = &of.server {
-        attributes.push(KeyValue::new(key::SERVER_ADDRESS, shared(host)));
+        attributes.push(KeyValue::new(key::SERVER_ADDRESS, kept(host)));
         attributes.push(KeyValue::new(key::SERVER_PORT, i64::from(*port)));
     }
     attributes
@@ -262,21 +262,30 @@ fn shared(text: &str) -> StringValue {
     StringValue::from(Arc::<str>::from(text))
 }
 
-/// A span's name is `Cow<'static, str>`: unless it is static, each span copies it. Names are kept for the life of the
+/// A value that each span of a destination has. Static where it can be: a shared text is counted by the thread that
+/// starts the span and by the one that exports it, which is dear for both.
+fn kept(text: &str) -> StringValue {
+    match intern(text) {
+        Cow::Borrowed(text) => text.into(),
+        Cow::Owned(text) => shared(&text),
+    }
+}
+
+/// A span's name is `Cow<'static, str>`: unless it is static, each span copies it. Texts are kept for the life of the
 /// process up to a bound that only a high-cardinality naming reaches; from then on they are copied.
-fn intern(name: String) -> Cow<'static, str> {
+fn intern(text: &str) -> Cow<'static, str> {
     const BOUND: usize = 4096;
-    static NAMES: Mutex<Option<HashSet<&'static str>>> = Mutex::new(None);
-    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
-    let names = names.get_or_insert_default();
-    if let Some(known) = names.get(name.as_str()) {
+    static TEXTS: Mutex<Option<HashSet<&'static str>>> = Mutex::new(None);
+    let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let texts = texts.get_or_insert_default();
+    if let Some(known) = texts.get(text) {
         return Cow::Borrowed(known);
     }
-    if names.len() >= BOUND {
-        return Cow::Owned(name);
+    if texts.len() >= BOUND {
+        return Cow::Owned(text.to_owned());
     }
-    let kept: &'static str = Box::leak(name.into_boxed_str());
-    names.insert(kept);
+    let kept: &'static str = Box::leak(text.into());
+    texts.insert(kept);
     Cow::Borrowed(kept)
 }
 

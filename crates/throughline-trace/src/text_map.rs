@@ -52,7 +52,7 @@ impl TextMapPropagator for TextMap {
     }
 
     fn extract_with_context(&self, context: &Context, extractor: &dyn Extractor) -> Context {
-        let found = self.propagation.extract(&Read(extractor));
+        let found = self.propagation.extract(&Read(extractor)).unwrap_or_default();
         let mut context = context.clone();
         if let Some(baggage) = found.baggage {
             context = context.with_baggage(baggage);

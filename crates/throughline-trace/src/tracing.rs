@@ -236,9 +236,11 @@ impl<S, C> Tracing<S, C> {
         let settings = &*self.settings;
         let (found, place) = settings.extract(request);
         let Some(spans) = &settings.spans else {
-            let came = found.context.is_some() || found.baggage.is_some();
-            return came.then(|| pass_through(found));
+            return found
+                .filter(|found| found.context.is_some() || found.baggage.is_some())
+                .map(pass_through);
         };
+        let found = found.unwrap_or_default();
         if settings.follow_links
             && place.decides()
             && found.context.as_ref().is_some_and(|context| !context.is_sampled())
@@ -354,11 +356,11 @@ where
             let current = opened.as_ref().map(|opened| opened.context.clone());
             let Opened { context, incoming, recorder } = opened.unwrap_or_default();
             let open = recorder.is_some();
-            let extensions = extensions.map(|extensions| {
+            let extensions = extensions.and_then(|extensions| {
                 extensions.insert(Trail::new(context, incoming, recorder));
-                extensions.clone()
+                (open || measuring.is_some()).then(|| extensions.clone())
             });
-            Ending::process(current, open, extensions.filter(|_| open || measuring.is_some()))
+            Ending::process(current, open, extensions)
         };
         let ending = ending.measured(measuring);
         let inner = &mut self.inner;

@@ -62,12 +62,18 @@ pub(crate) struct Recorder {
 
 #[derive(Default)]
 struct Tries {
+    /// Made for the second try, or the first that fails: nearly no message needs it, and all would carry its size.
+    further: Option<Box<Further>>,
+    /// The process span has ended, and how.
+    ended: Option<Outcome>,
+}
+
+#[derive(Default)]
+struct Further {
     /// The try before the next one.
     last: Option<SpanContext>,
     /// A failed try whose span waits for what becomes of it.
     waiting: Option<FailedTry>,
-    /// The process span has ended, and how.
-    ended: Option<Outcome>,
 }
 
 struct FailedTry {
@@ -121,15 +127,16 @@ impl Trail {
         let number = self.attempts.fetch_add(1, Ordering::Relaxed) + 1;
         let recorder = self.recorder.as_ref().filter(|_| number > 1)?;
         let mut tries = self.tries();
-        let waiting = tries.waiting.take();
-        let before = tries.last.take().unwrap_or_else(|| self.context.span().span_context().clone());
+        let tried = tries.further.get_or_insert_default();
+        let waiting = tried.waiting.take();
+        let before = tried.last.take().unwrap_or_else(|| self.context.span().span_context().clone());
         let builder =
             recorder.template.attempt(number, opentelemetry::trace::Link::with_context(before.clone()));
         let started = match recorder.spans.start(builder, &self.context) {
             crate::spans::Started::Recording(context) => Some(context),
             crate::spans::Started::Not(_) => None,
         };
-        tries.last = Some(started.as_ref().map_or(before, |context| context.span().span_context().clone()));
+        tried.last = Some(started.as_ref().map_or(before, |context| context.span().span_context().clone()));
         drop(tries);
         if let Some(waiting) = waiting {
             waiting.end(Outcome::Absorbed);
@@ -143,7 +150,7 @@ impl Trail {
         let mut tries = self.tries();
         let (done, how) = match tries.ended {
             Some(how) => (Some(failed), how),
-            None => (tries.waiting.replace(failed), Outcome::Absorbed),
+            None => (tries.further.get_or_insert_default().waiting.replace(failed), Outcome::Absorbed),
         };
         drop(tries);
         if let Some(done) = done {
@@ -155,7 +162,7 @@ impl Trail {
     pub(crate) fn process_ended(&self, how: Outcome) {
         let mut tries = self.tries();
         tries.ended = Some(how);
-        let waiting = tries.waiting.take();
+        let waiting = tries.further.as_mut().and_then(|further| further.waiting.take());
         drop(tries);
         if let Some(waiting) = waiting {
             waiting.end(how);
@@ -184,14 +191,14 @@ impl TraceContext for Message {
     fn context(&self) -> Context {
         match self.extensions().get::<Trail>() {
             Some(trail) => trail.context.clone(),
-            None => Propagation::installed().extract(self.headers()).into_context(),
+            None => Propagation::installed().extract(self.headers()).unwrap_or_default().into_context(),
         }
     }
 
     fn creation_context(&self) -> Option<SpanContext> {
         match self.extensions().get::<Trail>() {
             Some(trail) => trail.incoming.clone(),
-            None => Propagation::installed().extract(self.headers()).context,
+            None => Propagation::installed().extract(self.headers()).and_then(|found| found.context),
         }
     }
 }

@@ -27,16 +27,18 @@ pub(crate) fn parse(raw: &[u8]) -> Option<TraceParent> {
     if head[2] != b'-' || head[35] != b'-' || head[52] != b'-' {
         return None;
     }
-    let mut bad = 0;
-    let version = hex2(head, 0, &mut bad);
+    let [v1, v2, .., f1, f2] = *head;
+    let mut faults = Faults::default();
+    // The two short fields in one word, beside digits that are right.
+    let short = hex(u64::from_be_bytes([v1, v2, f1, f2, b'0', b'0', b'0', b'0']), &mut faults).to_be_bytes();
+    let (version, flags) = (short[0], short[1]);
     if version == 0xff || (version == 0 && !rest.is_empty()) || rest.first().is_some_and(|&b| b != b'-') {
         return None;
     }
-    let mut part = |at: usize| u128::from(hex8(head, at, &mut bad));
+    let mut part = |at: usize| u128::from(hex8(head, at, &mut faults));
     let trace = (part(3) << 96) | (part(11) << 64) | (part(19) << 32) | part(27);
     let span = ((part(36) << 32) | part(44)) as u64;
-    let flags = hex2(head, 53, &mut bad);
-    if bad != 0 || trace == 0 || span == 0 {
+    if faults.any() || trace == 0 || span == 0 {
         return None;
     }
     Some(TraceParent {
@@ -64,31 +66,40 @@ fn write_hex(out: &mut [u8; LENGTH], at: usize, bytes: &[u8]) {
     }
 }
 
-/// Eight digits at once; `bad` collects every fault, so that there is one branch at the end of the whole value.
-#[inline]
-fn hex8(text: &[u8; LENGTH], at: usize, bad: &mut u64) -> u32 {
-    match text[at..].first_chunk::<8>() {
-        Some(digits) => hex(u64::from_be_bytes(*digits), bad),
-        None => 0,
+/// What was wrong with the digits seen so far, so that there is one branch at the end of the whole value.
+#[derive(Default)]
+struct Faults {
+    /// Any bit: a character that is neither a digit nor a lowercase letter by its upper half.
+    text: u64,
+    /// The fifth bit of any byte: a value that its kind of character cannot have.
+    range: u64,
+}
+
+impl Faults {
+    #[inline]
+    fn any(&self) -> bool {
+        self.text | (self.range & (ONES * 0x10)) != 0
     }
 }
 
 #[inline]
-fn hex2(text: &[u8; LENGTH], at: usize, bad: &mut u64) -> u8 {
-    let padded = [b'0', b'0', b'0', b'0', b'0', b'0', text[at], text[at + 1]];
-    hex(u64::from_be_bytes(padded), bad) as u8
+fn hex8(text: &[u8; LENGTH], at: usize, faults: &mut Faults) -> u32 {
+    match text[at..].first_chunk::<8>() {
+        Some(digits) => hex(u64::from_be_bytes(*digits), faults),
+        None => 0,
+    }
 }
 
+/// Eight digits at once. A loop of 16 bytes that the compiler turns into vector instructions is a third of the
+/// instructions and was measured to take three times as long.
 #[inline]
-fn hex(digits: u64, bad: &mut u64) -> u32 {
+fn hex(digits: u64, faults: &mut Faults) -> u32 {
     let letter = (digits >> 6) & ONES;
-    let low = digits & (ONES * 0x0f);
-    let value = low + letter * 9;
+    let value = (digits & (ONES * 0x0f)) + letter * 9;
     // The text, built again from the value: shows upper case, high bits and most other characters.
-    *bad |= (low + (letter * 0x30) + ONES * 0x30) ^ digits;
-    // A decimal digit is at most 9, a letter at most 15, and a letter's low half is not 0.
-    *bad |= (value | ((low + (ONES ^ letter) * 6) & (ONES * 0x10))) & (ONES * 0xf0);
-    *bad |= letter & !((low + ONES * 0x0f) >> 4);
+    faults.text |= (value + letter * 0x27 + ONES * 0x30) ^ digits;
+    // A letter is 10 to 15 and a digit is not: six more carry for the one and not for the other.
+    faults.range |= ((value + ONES * 6) ^ (letter << 4)) | value;
     let pairs = (value | (value >> 4)) & 0x00ff_00ff_00ff_00ff;
     let quads = (pairs | (pairs >> 8)) & 0x0000_ffff_0000_ffff;
     ((quads >> 16) | quads) as u32

@@ -40,8 +40,9 @@ impl<S, C> Tracing<S, C> {
         let settings = self.settings.clone();
         let destination = common_destination(&messages);
         let measuring = self.measure_batch(&settings, destination.as_ref(), &messages);
+        let each = messages.iter().map(|message| settings.extract(&**message));
         let (found, places): (Vec<_>, Vec<_>) =
-            messages.iter().map(|message| settings.extract(&**message)).unzip();
+            each.map(|(found, place)| (found.unwrap_or_default(), place)).unzip();
         let deciding = found.iter().zip(&places).filter(|(_, place)| place.decides());
         let mut came = deciding.filter_map(|(found, _)| found.context.as_ref()).peekable();
         let unsampled = came.peek().is_some() && came.all(|context| !context.is_sampled());

@@ -10,14 +10,17 @@ use throughline_core::Inbound;
 pub(super) struct Place(Option<(&'static str, bool)>);
 
 impl Settings {
-    /// The context of a request: that of its fields, else one that came beside them; or the other way round.
-    #[inline]
-    pub(super) fn extract<R: Inbound + ?Sized>(&self, request: &R) -> (Extracted, Place) {
+    /// The context of a request: that of its fields, else one that came beside them; or the other way round. `None` if
+    /// nothing came.
+    // Inlined as the codec's `read` is.
+    #[inline(always)]
+    pub(super) fn extract<R: Inbound + ?Sized>(&self, request: &R) -> (Option<Extracted>, Place) {
         let found = self.propagation.extract(request.fields());
-        let beside = request.beside().filter(|beside| beside.first || found.context.is_none());
+        let came = |found: &Option<Extracted>| found.as_ref().is_some_and(|found| found.context.is_some());
+        let beside = request.beside().filter(|beside| beside.first || !came(&found));
         let Some(beside) = beside else { return (found, Place::default()) };
         let other = self.propagation.extract(&beside.fields);
-        if found.context.is_some() && other.context.is_none() {
+        if came(&found) && !came(&other) {
             return (found, Place::default());
         }
         (other, Place(Some((beside.place, beside.decides))))

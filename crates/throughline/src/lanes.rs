@@ -51,6 +51,13 @@ pub(crate) struct LaneId {
     pub(crate) generation: u32,
 }
 
+/// The right to start an item that never waited. Its lane is opened only if it stays.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Claim {
+    partition: PartitionIndex,
+    hash: Option<u64>,
+}
+
 /// Waiting and parked items, by lane.
 pub(crate) struct Lanes<T> {
     hashes: Hashes,
@@ -122,7 +129,7 @@ impl<T> Lanes<T> {
         self.waiting += 1;
         let hash = self.hashes.of(partition, key(&item));
         let Some(hash) = hash else {
-            let index = open(&mut self.lanes, &mut self.free_lanes, partition, None, item);
+            let index = open(&mut self.lanes, &mut self.free_lanes, partition, None, Some(item));
             return self.make_ready(index);
         };
         // One look for both ways.
@@ -132,11 +139,31 @@ impl<T> Lanes<T> {
                 self.append(index, item);
             }
             Entry::Vacant(free) => {
-                let index = open(&mut self.lanes, &mut self.free_lanes, partition, Some(hash), item);
+                let index = open(&mut self.lanes, &mut self.free_lanes, partition, Some(hash), Some(item));
                 free.insert(index);
                 self.make_ready(index);
             }
         }
+    }
+
+    /// Lets an item of this key start past its lane, if nothing of that is there. Until [`hold`](Self::hold) or the
+    /// item's end nothing else may be done here.
+    #[inline]
+    pub(crate) fn claim(&self, partition: PartitionIndex, key: Option<&[u8]>) -> Option<Claim> {
+        let hash = self.hashes.of(partition, key);
+        let taken = hash.is_some_and(|hash| self.by_hash.contains_key(&hash));
+        (!taken).then_some(Claim { partition, hash })
+    }
+
+    /// The item of a claim was not done at once: its lane runs from here on, as after [`next`](Self::next).
+    pub(crate) fn hold(&mut self, Claim { partition, hash }: Claim) -> LaneId {
+        let index = open(&mut self.lanes, &mut self.free_lanes, partition, hash, None);
+        if let Some(hash) = hash {
+            self.by_hash.insert(hash, index);
+        }
+        let lane = &mut self.lanes[index as usize];
+        lane.state = State::Running;
+        LaneId { index, generation: lane.generation }
     }
 
     /// The next item that may start: partitions take turns, and so do the lanes of each. The lane runs until
@@ -335,14 +362,14 @@ fn open<T>(
     free: &mut Vec<u32>,
     partition: PartitionIndex,
     hash: Option<u64>,
-    item: T,
+    first: Option<T>,
 ) -> u32 {
     if let Some(index) = free.pop() {
         let lane = &mut lanes[index as usize];
-        (lane.partition, lane.hash, lane.first) = (partition, hash, Some(item));
+        (lane.partition, lane.hash, lane.first) = (partition, hash, first);
         return index;
     }
-    lanes.push(Lane { generation: 0, state: State::Vacant, partition, hash, first: Some(item), rest: None });
+    lanes.push(Lane { generation: 0, state: State::Vacant, partition, hash, first, rest: None });
     (lanes.len() - 1) as u32
 }
 

@@ -42,6 +42,7 @@
 pub mod actor;
 mod batcher;
 mod boxed;
+mod budget;
 mod control;
 mod deliveries;
 mod flush;
@@ -87,8 +88,7 @@ pub use throughline_core::{
 pub use throughline_trace::{
     Metrics, MirrorLayer, Relation, Telemetry, TelemetryBuilder, TraceContext, TracingLayer, forward,
 };
-pub use work_loop::OnLeaseLost;
-pub use worker::{Restarts, Worker};
+pub use worker::{OnLeaseLost, Restarts, Worker};
 
 /// The embedded broker.
 #[cfg(feature = "memory")]

@@ -1,11 +1,11 @@
 //! Owns the source: asks it, counts what comes against the demand, and passes it to the gate.
 
-use crate::control::Control;
+use crate::{control::Control, queue::Item};
 use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
-use throughline_core::{Delivery, DemandControl, Error, PartitionIndex, Source};
+use throughline_core::{DemandControl, Error, PartitionIndex, Source};
 use throughline_trace::Telemetry;
 use tokio::sync::mpsc;
 
@@ -29,14 +29,14 @@ pub(crate) trait Parcel: Send {
 }
 
 struct Batch<Z> {
-    deliveries: Vec<Delivery<Z>>,
-    to: mpsc::UnboundedSender<Vec<Delivery<Z>>>,
+    items: Vec<Item<Z>>,
+    to: mpsc::UnboundedSender<Vec<Item<Z>>>,
 }
 
 impl<Z: Send> Parcel for Batch<Z> {
     fn hand_over(self: Box<Self>) {
         // The mailbox and this channel have no bound of their own: room was taken before the pull.
-        let _ = self.to.send(self.deliveries);
+        let _ = self.to.send(self.items);
     }
 }
 
@@ -49,7 +49,7 @@ pub(crate) async fn pump<Src: Source>(
     control: &Control,
     telemetry: &Telemetry,
     gate: &Arc<dyn Gate>,
-    to: mpsc::UnboundedSender<Vec<Delivery<Src::Settler>>>,
+    to: mpsc::UnboundedSender<Vec<Item<Src::Settler>>>,
 ) -> Result<(), Error> {
     loop {
         // With the lossless setting a filling span queue holds up the intake here, and never a handler.
@@ -61,23 +61,20 @@ pub(crate) async fn pump<Src: Source>(
             return Ok(());
         }
         control.counts.received.fetch_add(batch.len() as u64, Ordering::Relaxed);
-        take_room(demand, &batch);
-        if batch.len() <= PARCEL {
-            gate.deliver(Box::new(Batch { deliveries: batch, to: to.clone() }));
-            continue;
-        }
         let mut rest = batch.into_iter();
         while !rest.as_slice().is_empty() {
-            let deliveries = rest.by_ref().take(PARCEL).collect();
-            gate.deliver(Box::new(Batch { deliveries, to: to.clone() }));
+            let items: Vec<_> = rest.by_ref().take(PARCEL).map(Item::new).collect();
+            take_room(demand, &items);
+            gate.deliver(Box::new(Batch { items, to: to.clone() }));
         }
     }
 }
 
 /// One update of the demand for each run of one partition.
-fn take_room<Z>(demand: &DemandControl, batch: &[Delivery<Z>]) {
-    for run in batch.chunk_by(|a, b| a.partition == b.partition) {
-        let bytes = run.iter().map(|delivery| delivery.message.size()).sum();
-        demand.take(run.first().map_or(PartitionIndex(0), |delivery| delivery.partition), run.len(), bytes);
+fn take_room<Z>(demand: &DemandControl, items: &[Item<Z>]) {
+    let partition = |item: &Item<Z>| item.delivery.partition;
+    for run in items.chunk_by(|a, b| partition(a) == partition(b)) {
+        let bytes = run.iter().map(|item| item.size).sum();
+        demand.take(run.first().map_or(PartitionIndex(0), partition), run.len(), bytes);
     }
 }

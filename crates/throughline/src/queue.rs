@@ -2,7 +2,7 @@
 
 use crate::{
     control::Control,
-    lanes::{LaneId, Lanes},
+    lanes::{Claim, LaneId, Lanes},
     middleware::{Held, Outcome},
     parked::Parked,
     status::Blocked,
@@ -17,7 +17,16 @@ use tokio::time::Instant;
 /// A message that waits.
 pub(crate) struct Item<Z> {
     pub(crate) delivery: Delivery<Z>,
+    /// Bytes, as the demand counts them: added up once.
     pub(crate) size: usize,
+}
+
+impl<Z> Item<Z> {
+    #[inline]
+    pub(crate) fn new(delivery: Delivery<Z>) -> Self {
+        let size = delivery.message.size();
+        Item { delivery, size }
+    }
 }
 
 /// What is known of a call that runs.
@@ -52,6 +61,21 @@ pub(crate) trait Queue<Z> {
     const FORMS: bool;
 
     fn push(&mut self, item: Item<Z>);
+
+    /// Hands an item out that would be the next anyway, without taking it in.
+    ///
+    /// # Errors
+    /// The item, if something of its lane is there already, or if what is handed out forms over time.
+    fn claim(
+        &mut self,
+        item: Item<Z>,
+        _started: impl FnOnce(&Delivery<Z>),
+    ) -> Result<(Self::Tag, Self::Request), Item<Z>> {
+        Err(item)
+    }
+
+    /// The call was not answered at once, so others wait for it from here on.
+    fn hold(&mut self, _: &mut Self::Tag) {}
 
     /// Looks at the clock and at the room there is. When to look again, if nothing else happens.
     fn look(&mut self, pressure: &Pressure<'_>) -> Option<Instant>;
@@ -89,6 +113,8 @@ pub(crate) trait Queue<Z> {
 /// What the loop keeps of what is finished, whatever portions it came in.
 pub(crate) struct Books {
     pub(crate) control: Arc<Control>,
+    /// Acknowledged in this turn, to be added to the counters at its end.
+    pub(crate) acked: u64,
     /// What was finished in this turn, to be told to the demand at its end.
     pub(crate) released: Vec<(PartitionIndex, usize, usize)>,
     pub(crate) parked: Parked,
@@ -97,10 +123,17 @@ pub(crate) struct Books {
 
 /// What is known of one message that is handled.
 pub(crate) struct Tag {
-    lane: LaneId,
+    lane: Lane,
     partition: PartitionIndex,
     size: usize,
     lease: Lease,
+}
+
+/// The lane of a message that is handled.
+#[derive(Clone, Copy)]
+enum Lane {
+    Open(LaneId),
+    Claimed(Claim),
 }
 
 impl Running for Tag {
@@ -131,6 +164,31 @@ impl<Z> Queue<Z> for Lanes<Item<Z>> {
     }
 
     #[inline(always)]
+    fn claim(
+        &mut self,
+        item: Item<Z>,
+        started: impl FnOnce(&Delivery<Z>),
+    ) -> Result<(Tag, Delivery<Z>), Item<Z>> {
+        let key = item.delivery.message.key().map(|key| &key[..]);
+        match Lanes::claim(self, item.delivery.partition, key) {
+            Some(claim) if !item.delivery.lease.is_lost() => {
+                started(&item.delivery);
+                let Item { delivery, size } = item;
+                let (lane, lease) = (Lane::Claimed(claim), delivery.lease.clone());
+                Ok((Tag { lane, partition: delivery.partition, size, lease }, delivery))
+            }
+            _ => Err(item),
+        }
+    }
+
+    #[inline(always)]
+    fn hold(&mut self, tag: &mut Tag) {
+        if let Lane::Claimed(claim) = tag.lane {
+            tag.lane = Lane::Open(Lanes::hold(self, claim));
+        }
+    }
+
+    #[inline(always)]
     fn look(&mut self, _: &Pressure<'_>) -> Option<Instant> {
         None
     }
@@ -156,7 +214,8 @@ impl<Z> Queue<Z> for Lanes<Item<Z>> {
             }
             let Item { delivery, size } = item;
             started(&delivery);
-            let tag = Tag { lane, partition: delivery.partition, size, lease: delivery.lease.clone() };
+            let (lane, lease) = (Lane::Open(lane), delivery.lease.clone());
+            let tag = Tag { lane, partition: delivery.partition, size, lease };
             return Some((tag, delivery));
         }
     }
@@ -164,19 +223,26 @@ impl<Z> Queue<Z> for Lanes<Item<Z>> {
     #[inline(always)]
     fn finish(&mut self, tag: Tag, result: Result<Outcome<Z>, BoxError>, books: &mut Books) {
         books.count_panic([&result]);
-        match books.settled(Some(tag.lane), result) {
+        let before = if let Lane::Open(lane) = tag.lane { Some(lane) } else { None };
+        match books.settled(before, result) {
             None => self.cancelled(tag, books),
             Some((how, held)) => {
-                books.held(Some(tag.lane), tag.lane, how, &held);
-                books.parked.push(Instant::now() + held.after, tag.lane);
-                self.park(tag.lane, Item { delivery: held.delivery, size: tag.size });
+                let lane = match tag.lane {
+                    Lane::Open(lane) => lane,
+                    Lane::Claimed(claim) => Lanes::hold(self, claim),
+                };
+                books.held(before, lane, how, &held);
+                books.parked.push(Instant::now() + held.after, lane);
+                self.park(lane, Item { delivery: held.delivery, size: tag.size });
             }
         }
     }
 
     #[inline(always)]
     fn cancelled(&mut self, tag: Tag, books: &mut Books) {
-        self.done(tag.lane);
+        if let Lane::Open(lane) = tag.lane {
+            self.done(lane);
+        }
         books.release(tag.partition, tag.size);
     }
 
@@ -199,7 +265,7 @@ impl<Z> Queue<Z> for Lanes<Item<Z>> {
 
 impl Books {
     pub(crate) fn new(control: Arc<Control>) -> Self {
-        Books { control, released: Vec::new(), parked: Parked::default(), blocked: None }
+        Books { control, acked: 0, released: Vec::new(), parked: Parked::default(), blocked: None }
     }
 
     /// It no longer counts in the buffer. Adds to the last entry where it is of the same partition: most turns need one.
@@ -236,12 +302,12 @@ impl Books {
         match result {
             Ok(Outcome { how, failed }) => {
                 let counts = &self.control.counts;
-                let one = |count: &AtomicU64| count.fetch_add(1, Relaxed);
+                let one = |count: &AtomicU64| _ = count.fetch_add(1, Relaxed);
                 match how {
-                    Settlement::Ack => one(&counts.acked),
+                    Settlement::Ack => self.acked += 1,
                     _ if failed.as_ref().is_some_and(|failed| failed.put_aside) => one(&counts.put_aside),
                     _ => one(&counts.nacked),
-                };
+                }
                 if let Some(held) = failed.and_then(|failed| failed.held)
                     && !held.delivery.lease.is_lost()
                 {

@@ -50,18 +50,31 @@ impl<F: Future, T> Slots<F, T> {
         self.live == 0
     }
 
-    /// Puts a future into a slot and polls it once; an immediate answer comes straight back.
+    /// Puts a future into a slot and polls it once; with an immediate answer the slot is never taken, else the tag is
+    /// shown to `stays`.
     #[inline]
-    pub(crate) fn start(&mut self, future: F, tag: T) -> Poll<(T, F::Output)> {
-        let index = match self.free.pop() {
-            Some(index) => index,
+    pub(crate) fn start(
+        &mut self,
+        future: F,
+        mut tag: T,
+        stays: impl FnOnce(&mut T),
+    ) -> Poll<(T, F::Output)> {
+        let index = match self.free.last() {
+            Some(index) => *index,
             None => self.grow(),
         };
         let slot = &mut self.slots[index];
         slot.future.set(Some(future));
-        slot.tag = Some(tag);
-        self.live += 1;
-        self.poll_slot(index)
+        match slot.poll() {
+            Poll::Ready(output) => Poll::Ready((tag, output)),
+            Poll::Pending => {
+                stays(&mut tag);
+                slot.tag = Some(tag);
+                self.free.pop();
+                self.live += 1;
+                Poll::Pending
+            }
+        }
     }
 
     /// Polls what was woken. `Ready(None)`: nothing runs.
@@ -72,8 +85,10 @@ impl<F: Future, T> Slots<F, T> {
         loop {
             while let Some(index) = self.due.pop() {
                 self.slots[index].flag.queued.store(false, Ordering::Release);
-                if let Poll::Ready(done) = self.poll_slot(index) {
-                    return Poll::Ready(Some(done));
+                if let Poll::Ready(output) = self.slots[index].poll()
+                    && let Some(tag) = self.vacate(index)
+                {
+                    return Poll::Ready(Some((tag, output)));
                 }
             }
             let mut woken = self.woken.lock();
@@ -104,21 +119,8 @@ impl<F: Future, T> Slots<F, T> {
         let flag = Arc::new(SlotWaker { index, queued: AtomicBool::new(false), woken: self.woken.clone() });
         let waker = flag.clone().into();
         self.slots.push(Slot { future: Box::pin(None), tag: None, flag, waker });
+        self.free.push(index);
         index
-    }
-
-    #[inline]
-    fn poll_slot(&mut self, index: usize) -> Poll<(T, F::Output)> {
-        let slot = &mut self.slots[index];
-        let Some(future) = slot.future.as_mut().as_pin_mut() else { return Poll::Pending };
-        let Poll::Ready(output) = future.poll(&mut Context::from_waker(&slot.waker)) else {
-            return Poll::Pending;
-        };
-        slot.future.set(None);
-        match self.vacate(index) {
-            Some(tag) => Poll::Ready((tag, output)),
-            None => Poll::Pending,
-        }
     }
 
     fn vacate(&mut self, index: usize) -> Option<T> {
@@ -126,6 +128,19 @@ impl<F: Future, T> Slots<F, T> {
         self.free.push(index);
         self.live -= 1;
         tag
+    }
+}
+
+impl<F: Future, T> Slot<F, T> {
+    /// The answer of what is in it, which is gone then.
+    #[inline]
+    fn poll(&mut self) -> Poll<F::Output> {
+        let Some(future) = self.future.as_mut().as_pin_mut() else { return Poll::Pending };
+        let polled = future.poll(&mut Context::from_waker(&self.waker));
+        if polled.is_ready() {
+            self.future.set(None);
+        }
+        polled
     }
 }
 
@@ -171,7 +186,7 @@ mod tests {
         let mut slots = Slots::new();
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..3).map(|_| oneshot::channel::<u32>()).unzip();
         for (n, receiver) in receivers.into_iter().enumerate() {
-            assert!(slots.start(receiver, n).is_pending());
+            assert!(slots.start(receiver, n, |_| {}).is_pending());
         }
         let mut senders: Vec<_> = senders.into_iter().map(Some).collect();
         assert!(poll_fn(|cx| slots.poll_next(cx)).now_or_never().is_none());
@@ -190,7 +205,10 @@ mod tests {
     fn a_slot_is_used_again() {
         let mut slots = Slots::new();
         for n in 0..100 {
-            assert_eq!(slots.start(std::future::ready(n), ()), Poll::Ready(((), n)));
+            assert_eq!(
+                slots.start(std::future::ready(n), (), |()| panic!("it is answered")),
+                Poll::Ready(((), n))
+            );
         }
         assert_eq!(slots.slots.len(), 1);
     }

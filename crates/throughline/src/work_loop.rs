@@ -1,9 +1,11 @@
 //! The loop: lanes, permits, the stack, and what runs. A plain future without actix, driven by a test as by a worker.
 
 use crate::{
+    budget::Budget,
     control::Control,
     queue::{Books, Item, Pressure, Queue, Running},
     slots::Slots,
+    worker::OnLeaseLost,
 };
 use futures_util::future::poll_fn;
 use std::{
@@ -12,7 +14,6 @@ use std::{
     pin::Pin,
     sync::{Arc, atomic::Ordering::Relaxed},
     task::{Context, Poll},
-    time::Duration,
 };
 use throughline_core::{BoxError, Delivery, DemandControl, PartitionIndex, Share};
 use tokio::{
@@ -20,26 +21,6 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 use tower_service::Service;
-
-/// What happens to a running handler whose message is no longer ours.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnLeaseLost {
-    /// It is cancelled: somebody else has the message, or soon will.
-    #[default]
-    Cancel,
-    /// It runs on and may ask its [`Lease`](crate::Lease); its answer has no effect.
-    Tell,
-}
-
-/// Messages started or finished in one poll before the task yields. A self-wake on a multi-thread runtime costs a
-/// futex and perhaps a migration; 512 was measured to be 8 % cheaper than 128.
-const BUDGET: usize = 512;
-
-/// For how long one poll goes on: handlers with much to compute must not keep the timers of the others waiting.
-const SLICE: Duration = Duration::from_millis(5);
-
-/// After how many messages the clock is looked at.
-const LOOK: usize = 32;
 
 /// How a loop behaves.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +31,7 @@ pub(crate) struct Settings {
 
 /// What a loop is given to work with.
 pub(crate) struct Supplies<Z> {
-    pub(crate) inbox: UnboundedReceiver<Vec<Delivery<Z>>>,
+    pub(crate) inbox: UnboundedReceiver<Vec<Item<Z>>>,
     pub(crate) demand: DemandControl,
     pub(crate) control: Arc<Control>,
     pub(crate) settings: Settings,
@@ -61,7 +42,7 @@ pub(crate) struct WorkLoop<S, F, Q: Queue<Z>, Z> {
     stack: S,
     /// The stack said that it is ready and was not called since.
     stack_ready: bool,
-    inbox: UnboundedReceiver<Vec<Delivery<Z>>>,
+    inbox: UnboundedReceiver<Vec<Item<Z>>>,
     inbox_open: bool,
     queue: Q,
     running: Slots<F, Q::Tag>,
@@ -155,12 +136,12 @@ where
                 budget.spend(tag.messages());
                 self.finish(tag, result);
             }
+            let (before, flows) = (budget.messages(), draining || !self.control.is_paused());
             self.wake_parked();
-            self.take_in(cx, draining);
+            self.take_in(cx, &mut budget, draining, flows)?;
             let due = self.look(draining);
             self.set_timer(cx, due);
-            let before = budget.messages;
-            if draining || !self.control.is_paused() {
+            if flows {
                 self.start(cx, &mut budget)?;
             }
             if !budget.left() {
@@ -168,7 +149,7 @@ where
                 return Ok(());
             }
             // After a start the running ones are asked once more, so that each has a waker to wake.
-            if budget.messages == before {
+            if budget.messages() == before {
                 return Ok(());
             }
         }
@@ -289,32 +270,63 @@ where
         }
     }
 
-    fn take_in(&mut self, cx: &mut Context<'_>, draining: bool) {
-        while self.inbox_open
+    fn take_in(
+        &mut self,
+        cx: &mut Context<'_>,
+        budget: &mut Budget,
+        draining: bool,
+        flows: bool,
+    ) -> Result<(), BoxError> {
+        // Without a budget what comes would wait behind what came before, though it need not wait at all.
+        while budget.left()
+            && self.inbox_open
             && let Poll::Ready(batch) = self.inbox.poll_recv(cx)
         {
             let Some(batch) = batch else {
                 self.inbox_open = false;
-                return;
+                return Ok(());
             };
             if draining {
                 continue; // dropped, so given back
             }
-            for delivery in batch {
-                let size = delivery.message.size();
-                self.queue.push(Item { delivery, size });
+            for item in batch {
+                self.take_in_one(cx, budget, flows, item)?;
             }
         }
+        Ok(())
+    }
+
+    /// What would start next anyway is started at once, and never becomes a lane if it is done at once too.
+    #[inline(always)]
+    fn take_in_one(
+        &mut self,
+        cx: &mut Context<'_>,
+        budget: &mut Budget,
+        flows: bool,
+        item: Item<Z>,
+    ) -> Result<(), BoxError> {
+        let next = !Q::FORMS && flows && budget.left() && !self.queue.has_ready();
+        let item = if next && self.permits.may_take(item.delivery.partition) && self.is_ready(cx)? {
+            let started = &mut self.started;
+            match self.queue.claim(item, |delivery| note_started(started, delivery)) {
+                Ok((tag, request)) => {
+                    self.begin(tag, request, budget);
+                    return Ok(());
+                }
+                Err(item) => item,
+            }
+        } else {
+            item
+        };
+        self.queue.push(item);
+        Ok(())
     }
 
     fn start(&mut self, cx: &mut Context<'_>, budget: &mut Budget) -> Result<(), BoxError> {
         while budget.left() && self.queue.has_ready() && self.permits.used() < self.permits.limit() {
             // Ready first: a message that is taken out of its lane is called at once.
-            if !self.stack_ready {
-                match self.stack.poll_ready(cx)? {
-                    Poll::Ready(()) => self.stack_ready = true,
-                    Poll::Pending => break,
-                }
+            if !self.is_ready(cx)? {
+                break;
             }
             let (permits, started, books) = (&self.permits, &mut self.started, &mut self.books);
             let next = self.queue.next(
@@ -323,15 +335,29 @@ where
                 |lost| books.release(lost.delivery.partition, lost.size),
             );
             let Some((tag, request)) = next else { break };
-            self.permits.take(tag.partition(), 1);
-            self.stack_ready = false;
-            budget.spend(tag.messages());
-            let future = self.stack.call(request);
-            if let Poll::Ready((tag, result)) = self.running.start(future, tag) {
-                self.finish(tag, result);
-            }
+            self.begin(tag, request, budget);
         }
         Ok(())
+    }
+
+    /// Whether the stack takes a call. It is asked only where one follows, or soon will.
+    #[inline]
+    fn is_ready(&mut self, cx: &mut Context<'_>) -> Result<bool, BoxError> {
+        if !self.stack_ready {
+            self.stack_ready = self.stack.poll_ready(cx)?.is_ready();
+        }
+        Ok(self.stack_ready)
+    }
+
+    #[inline(always)]
+    fn begin(&mut self, tag: Q::Tag, request: Q::Request, budget: &mut Budget) {
+        self.permits.take(tag.partition(), 1);
+        self.stack_ready = false;
+        budget.spend(tag.messages());
+        let (future, queue) = (self.stack.call(request), &mut self.queue);
+        if let Poll::Ready((tag, result)) = self.running.start(future, tag, |tag| queue.hold(tag)) {
+            self.finish(tag, result);
+        }
     }
 
     #[inline]
@@ -344,6 +370,7 @@ where
         if !self.books.released.is_empty() {
             self.demand.release(self.books.released.drain(..));
         }
+        self.control.counts.acked.fetch_add(std::mem::take(&mut self.books.acked), Relaxed);
         self.control.in_flight.store(self.running.len(), Relaxed);
         self.control.waiting.store(self.queue.waiting(), Relaxed);
         self.control.parked.store(self.queue.parked(), Relaxed);
@@ -358,31 +385,6 @@ fn note_started<Z>(started: &mut Vec<i64>, delivery: &Delivery<Z>) {
         started.resize(at + 1, -1);
     }
     started[at] = started[at].max(offset);
-}
-
-/// What one poll may do.
-struct Budget {
-    messages: usize,
-    since: std::time::Instant,
-}
-
-impl Budget {
-    fn new() -> Self {
-        Budget { messages: BUDGET, since: std::time::Instant::now() }
-    }
-
-    fn left(&self) -> bool {
-        self.messages > 0
-    }
-
-    #[inline]
-    fn spend(&mut self, messages: usize) {
-        let before = self.messages / LOOK;
-        self.messages = self.messages.saturating_sub(messages);
-        if self.messages / LOOK != before && self.since.elapsed() >= SLICE {
-            self.messages = 0;
-        }
-    }
 }
 
 impl<S, F, Q: Queue<Z>, Z> fmt::Debug for WorkLoop<S, F, Q, Z> {

@@ -6,7 +6,7 @@ use crate::{
     lanes::{Lanes, Ordering},
     middleware::{Answering, DeadLetter, OnReject, Redelay},
     stack,
-    work_loop::{OnLeaseLost, Settings, Supplies, WorkLoop},
+    work_loop::{Settings, Supplies, WorkLoop},
 };
 use futures_util::future::BoxFuture;
 use std::{fmt, future::Future, sync::Arc, time::Duration};
@@ -42,6 +42,16 @@ impl Default for Restarts {
             quiet: Duration::from_secs(60),
         }
     }
+}
+
+/// What happens to a running handler whose message is no longer ours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnLeaseLost {
+    /// It is cancelled: somebody else has the message, or soon will.
+    #[default]
+    Cancel,
+    /// It runs on and may ask its [`Lease`](crate::Lease); its answer has no effect.
+    Tell,
 }
 
 /// A worker: a name, a subscription, and a factory of the stack that handles its messages.

@@ -9,6 +9,8 @@ type Item = (u32, Option<u8>, u32); // partition, key, number
 #[derive(Clone, Debug)]
 enum Step {
     Push(u32, Option<u8>),
+    /// Whether it is held or done at once.
+    Claim(u32, Option<u8>, bool),
     Next(u32),
     Done(usize),
     Park(usize),
@@ -19,6 +21,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (0..3_u32, prop::option::of(0..4_u8)).prop_map(|(p, k)| Step::Push(p, k)),
+        2 => (0..3_u32, prop::option::of(0..4_u8), any::<bool>()).prop_map(|(p, k, h)| Step::Claim(p, k, h)),
         4 => (0..4_u32).prop_map(Step::Next),
         3 => (0..8_usize).prop_map(Step::Done),
         2 => (0..8_usize).prop_map(Step::Park),
@@ -57,6 +60,18 @@ proptest! {
                     let item = (p, k, number);
                     lanes.push(PartitionIndex(p), item, |i| i.1.as_ref().map(std::slice::from_ref));
                     waiting.entry(lane_of(ordering, item)).or_default().push_back(item);
+                }
+                Step::Claim(p, k, held) => {
+                    number += 1;
+                    let item = (p, k, number);
+                    let lane = lane_of(ordering, item);
+                    let there = running.iter().chain(&parked).any(|(_, i)| lane_of(ordering, *i) == lane)
+                        || waiting.get(&lane).is_some_and(|queue| !queue.is_empty());
+                    let claim = lanes.claim(PartitionIndex(p), k.as_ref().map(std::slice::from_ref));
+                    prop_assert_eq!(claim.is_some(), !there);
+                    if let Some(claim) = claim.filter(|_| held) {
+                        running.push((lanes.hold(claim), item));
+                    }
                 }
                 Step::Next(closed) => {
                     let busy: Vec<_> = running.iter().chain(&parked).map(|(_, i)| lane_of(ordering, *i)).collect();

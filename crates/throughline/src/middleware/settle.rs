@@ -12,8 +12,8 @@ use std::{
     time::Duration,
 };
 use throughline_core::{
-    Batch, BoxError, Delivery, IntoAnswers, IntoSettlement, Lease, Message, PartitionIndex, Redelivery,
-    Settlement, Settler,
+    Batch, BoxError, Delivery, IntoAnswers, IntoSettlement, Message, PartitionIndex, Redelivery, Settlement,
+    Settler,
 };
 use throughline_trace::{Classify, Failure, Trail};
 use tower_service::Service;
@@ -89,7 +89,6 @@ pub(crate) trait Owed {
 pub(crate) struct Kept<Z> {
     message: Message,
     settler: Z,
-    lease: Lease,
     partition: PartitionIndex,
 }
 
@@ -137,8 +136,8 @@ impl<Z> Owed for Delivery<Z> {
     #[inline]
     fn part(self) -> (Message, Kept<Z>) {
         let Delivery { mut message, settler, lease, partition } = self;
-        message.set_lease(lease.clone());
-        let kept = Kept { message: message.clone(), settler, lease, partition };
+        message.set_lease(lease);
+        let kept = Kept { message: message.clone(), settler, partition };
         (message, kept)
     }
 }
@@ -154,27 +153,34 @@ impl<Z> Owed for Deliveries<Z> {
 }
 
 /// Waits for the stack's answer and settles.
-pub(crate) async fn answer<F, Z, Res, E>(
+#[allow(
+    clippy::manual_async_fn,
+    reason = "the future of an async fn holds what it is given twice, and is moved"
+)]
+pub(crate) fn answer<F, Z, Res, E>(
     work: F,
     kept: Kept<Z>,
     answering: Arc<Answering>,
-) -> Result<Outcome<Z>, BoxError>
+) -> impl Future<Output = Result<Outcome<Z>, BoxError>>
 where
     F: Future<Output = Result<Res, E>>,
     Z: Settler,
     Res: IntoSettlement,
     E: Into<BoxError>,
 {
-    let result = match work.await {
-        Ok(answer) => answer.into_settlement(),
-        Err(error) => Err(error.into()),
-    };
-    if let Ok(Settlement::Ack) = result {
-        kept.settler.settle(Settlement::Ack).await?;
-        return Ok(Outcome::ACKED);
+    async move {
+        let result = match work.await {
+            Ok(answer) => answer.into_settlement(),
+            Err(error) => Err(error.into()),
+        };
+        if let Ok(Settlement::Ack) = result {
+            kept.settler.settle(Settlement::Ack).await?;
+            return Ok(Outcome::ACKED);
+        }
+        // Boxed: every handler's future would be as large as the rare way.
+        Box::pin(async move { answering.failed(result.as_ref().map(|how| *how), Blame::Own, kept).await })
+            .await
     }
-    // Boxed: every handler's future would be as large as the rare way.
-    Box::pin(async move { answering.failed(result.as_ref().map(|how| *how), Blame::Own, kept).await }).await
 }
 
 /// The same for a batch: every message gets its own answer, or that of all.
@@ -301,7 +307,7 @@ impl Answering {
         kept: Kept<Z>,
     ) -> Result<Outcome<Z>, BoxError> {
         let after = after.unwrap_or_else(|| self.redelay.after(deliveries));
-        let Kept { mut message, settler, lease, partition } = kept;
+        let Kept { mut message, settler, partition } = kept;
         let held = match self.redelivery {
             Redelivery::Broker => {
                 settler.settle(Settlement::retry_after(after)).await?;
@@ -313,6 +319,7 @@ impl Answering {
                 if let Some(origin) = message.origin_mut() {
                     origin.delivery_count = origin.delivery_count.saturating_add(1);
                 }
+                let lease = message.lease().clone();
                 Some(Held { delivery: Delivery { message, settler, lease, partition }, after })
             }
         };

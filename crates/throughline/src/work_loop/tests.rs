@@ -11,6 +11,7 @@ use futures_util::future::BoxFuture;
 use std::{
     future::ready,
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 use throughline_core::{
     Batch, Capacity, Demand, Destination, Error, ErrorKind, Lease, LeaseOwner, Message, Origin, Redelivery,
@@ -74,7 +75,7 @@ impl Drop for Owed {
 
 /// A worker without its pump.
 struct Rig {
-    send: Option<UnboundedSender<Vec<Delivery<Owed>>>>,
+    send: Option<UnboundedSender<Vec<Item<Owed>>>>,
     demand: DemandControl,
     control: Arc<Control>,
     settled: Settled,
@@ -129,7 +130,7 @@ impl Rig {
 
     /// Delivers these offsets of the one partition, and lets the loop see them.
     async fn deliver(&mut self, offsets: std::ops::Range<i64>) -> Vec<LeaseOwner> {
-        let (mut owners, mut deliveries) = (Vec::new(), Vec::new());
+        let (mut owners, mut items) = (Vec::new(), Vec::new());
         for offset in offsets {
             let (owner, lease) = Lease::new(Some(self.demand.demand().clone()));
             owners.push(owner);
@@ -138,10 +139,11 @@ impl Rig {
             let message = Message::received(Some("x".into()), None, Default::default(), origin);
             let settler =
                 Owed { settled: self.settled.clone(), offset, lease: lease.clone(), answered: false };
-            deliveries.push(Delivery { message, settler, lease, partition: PartitionIndex(0) });
+            let partition = PartitionIndex(0);
+            items.push(Item::new(Delivery { message, settler, lease, partition }));
         }
-        self.demand.take(PartitionIndex(0), deliveries.len(), deliveries.len());
-        self.send.as_ref().unwrap().send(deliveries).unwrap();
+        self.demand.take(PartitionIndex(0), items.len(), items.len());
+        self.send.as_ref().unwrap().send(items).unwrap();
         settle().await;
         owners
     }

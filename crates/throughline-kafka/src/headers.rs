@@ -1,6 +1,6 @@
 //! A record of Kafka's as a message: copied once, into one buffer.
 
-use bytes::Bytes;
+use crate::buffer::shared;
 use rdkafka::{
     Timestamp,
     message::{Header as RecordHeader, Headers as RecordHeaders, OwnedHeaders},
@@ -20,11 +20,29 @@ const LAST_MILLISECOND: i64 = 253_402_300_799_999;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadersUnreadable;
 
-/// Makes messages of records. Key, header names, header values and body of one share one buffer of exactly their size.
+/// Names that are never copied: those of the contexts that we and others write.
+const KNOWN: [&str; 4] = ["traceparent", "tracestate", "baggage", "content-type"];
+
+/// As many headers of a record are read once; more are read again when they are copied.
+const READ_ONCE: usize = 8;
+
+/// Makes messages of records. Key, body and headers of one share one buffer.
 #[derive(Default)]
 pub(crate) struct Copier {
-    /// How long name and value of each header of the record at hand are; kept for its capacity.
-    lengths: Vec<(usize, Option<usize>)>,
+    /// What was read of each header of the record at hand; kept for its capacity.
+    shapes: Vec<Shape>,
+}
+
+/// What there is to copy of one header.
+struct Shape {
+    name: Name,
+    value: Option<usize>,
+}
+
+enum Name {
+    Known(&'static str),
+    /// So many bytes of the buffer.
+    Copied(usize),
 }
 
 impl Copier {
@@ -47,43 +65,67 @@ impl Copier {
         headers: Option<&H>,
         origin: Origin,
     ) -> Message {
-        self.lengths.clear();
-        // The names are read for their length first: what cannot be read fails here, before anything was copied.
-        let read = catch_unwind(AssertUnwindSafe(|| {
-            let of = |h: RecordHeader<'_, &[u8]>| (h.key.len(), h.value.map(<[u8]>::len));
-            self.lengths.extend(headers.into_iter().flat_map(RecordHeaders::iter).map(of));
-        }));
-        let unreadable = read.is_err();
-        if unreadable {
-            self.lengths.clear();
-        }
-        let of_headers: usize = self.lengths.iter().map(|(name, value)| name + value.unwrap_or(0)).sum();
-        let length = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
-        let mut buffer = Vec::with_capacity(length(key) + length(payload) + of_headers);
-        for part in [key, payload].into_iter().flatten() {
-            buffer.extend_from_slice(part);
-        }
-        if let Some(headers) = headers.filter(|_| !unreadable) {
-            for header in headers.iter() {
-                buffer.extend_from_slice(header.key.as_bytes());
-                buffer.extend_from_slice(header.value.unwrap_or_default());
+        self.shapes.clear();
+        let mut read: [(&str, Option<&[u8]>); READ_ONCE] = [("", None); READ_ONCE];
+        // All names are read before anything is copied: what cannot be read fails here.
+        let readable = catch_unwind(AssertUnwindSafe(|| {
+            for (n, header) in headers.into_iter().flat_map(RecordHeaders::iter).enumerate() {
+                self.shapes.push(Shape::of(header.key, header.value));
+                if let Some(read) = read.get_mut(n) {
+                    *read = (header.key, header.value);
+                }
             }
+        }));
+        let unreadable = readable.is_err();
+        if unreadable {
+            self.shapes.clear();
         }
-        let mut rest = Bytes::from(buffer);
+        let length = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
+        let length = length(key) + length(payload) + self.shapes.iter().map(Shape::length).sum::<usize>();
+        let mut rest = shared(length, |buffer| {
+            for part in [key, payload].into_iter().flatten() {
+                buffer.put_slice(part);
+            }
+            for (n, shape) in self.shapes.iter().enumerate() {
+                let again = || headers.and_then(|headers| headers.try_get(n)).map(|h| (h.key, h.value));
+                let (name, value) = read.get(n).copied().or_else(again).unwrap_or_default();
+                if let Name::Copied(_) = shape.name {
+                    buffer.put_slice(name.as_bytes());
+                }
+                buffer.put_slice(value.unwrap_or_default());
+            }
+        });
         let mut next = |length: usize| rest.split_to(length);
         let key = key.map(|key| next(key.len()));
         let payload = payload.map(|payload| next(payload.len()));
-        let header = |&(name, value): &(usize, Option<usize>)| Header {
-            // Always UTF-8, since it was a `str` a moment ago.
-            name: ByteString::try_from(next(name)).unwrap_or_default(),
-            value: value.map(&mut next),
+        let header = |shape: &Shape| Header {
+            name: match shape.name {
+                Name::Known(name) => ByteString::from_static(name),
+                // Always UTF-8, since it was a `str` a moment ago.
+                Name::Copied(length) => ByteString::try_from(next(length)).unwrap_or_default(),
+            },
+            value: shape.value.map(&mut next),
         };
-        let list: Headers = self.lengths.iter().map(header).collect();
+        let list: Headers = self.shapes.iter().map(header).collect();
         let mut message = Message::received(payload, key, list, origin);
         if unreadable {
             message.extensions_mut().insert(HeadersUnreadable);
         }
         message
+    }
+}
+
+impl Shape {
+    fn of(name: &str, value: Option<&[u8]>) -> Self {
+        let known = KNOWN.iter().find(|known| **known == name);
+        let name = known.map_or(Name::Copied(name.len()), |known| Name::Known(known));
+        Shape { name, value: value.map(<[u8]>::len) }
+    }
+
+    /// Bytes of it that are copied.
+    fn length(&self) -> usize {
+        let name = if let Name::Copied(length) = self.name { length } else { 0 };
+        name + self.value.unwrap_or(0)
     }
 }
 
@@ -135,6 +177,7 @@ pub(crate) fn to_timestamp(time: Option<SystemTime>, topic: &str) -> Result<Opti
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
     use rdkafka::message::OwnedMessage;
 
     fn destination() -> Arc<Destination> {
@@ -149,8 +192,11 @@ mod tests {
     #[test]
     fn everything_is_kept_and_shares_one_buffer() {
         let mut headers = Headers::new();
-        for (name, value) in [("k", Some("1")), ("", Some("")), ("k", None), ("k", Some("2"))] {
-            headers.append(name, value.map(Bytes::from));
+        let some =
+            [("k", Some("1")), ("", Some("")), ("k", None), ("traceparent", Some("00")), ("k", Some("2"))];
+        // So many that some are read again to be copied.
+        for (name, value) in some.iter().cycle().take(2 * READ_ONCE) {
+            headers.append(*name, value.map(Bytes::from));
         }
         let sent = to_record(&headers, "t").unwrap();
         let message =

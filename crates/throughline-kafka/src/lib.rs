@@ -80,6 +80,7 @@ mod admin;
 mod asking;
 mod assignment;
 mod block_on;
+mod buffer;
 mod codec;
 mod commit;
 mod config;

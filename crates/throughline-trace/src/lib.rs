@@ -23,6 +23,7 @@ mod classify;
 pub mod codec;
 mod forward;
 mod future;
+mod intern;
 mod lazy;
 mod metrics;
 mod mirror;

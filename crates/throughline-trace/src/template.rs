@@ -1,14 +1,13 @@
 //! What is the same for every span of one destination, prepared once.
 
-use crate::semconv as key;
+use crate::{intern::intern, semconv as key};
 use opentelemetry::{
     KeyValue, StringValue, Value,
     trace::{Link, SpanBuilder, SpanKind},
 };
 use std::{
     borrow::Cow,
-    collections::HashSet,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, OnceLock},
 };
 use throughline_core::{ByteString, Destination, Origin, Receipt};
 
@@ -21,7 +20,20 @@ pub(crate) struct Template {
     system: System,
     name: Cow<'static, str>,
     attempt_name: Cow<'static, str>,
-    prefix: Vec<KeyValue>,
+    prefix: Vec<Fixed>,
+}
+
+/// An attribute that each span of a destination has.
+struct Fixed {
+    name: &'static str,
+    value: FixedValue,
+}
+
+/// Static where it can be. A counted text is counted by the thread that starts a span and by the one that exports it;
+/// and the clone of a `Key` or a `Value` is written in halves and read as a whole, for which a processor stops.
+enum FixedValue {
+    Text(&'static str),
+    Other(Value),
 }
 
 /// Whose names apply to what differs from message to message.
@@ -60,8 +72,9 @@ impl Template {
             attempt_name = intern(&format!("attempt {low_cardinality}"));
             prefix.extend(attributes_of(of));
         }
-        prefix.push(KeyValue::new(key::OPERATION_NAME, operation));
-        prefix.push(KeyValue::new(key::OPERATION_TYPE, operation_type));
+        prefix.push((key::OPERATION_NAME, operation.into()));
+        prefix.push((key::OPERATION_TYPE, operation_type.into()));
+        let prefix = prefix.into_iter().map(Fixed::new).collect();
         Template { destination, system, name, attempt_name, prefix }
     }
 
@@ -78,7 +91,7 @@ impl Template {
     #[inline]
     pub(crate) fn builder(&self, kind: SpanKind, links: Vec<Link>) -> SpanBuilder {
         let mut attributes = Vec::with_capacity(self.prefix.len() + 6);
-        copy(&self.prefix, &mut attributes);
+        self.prefix.iter().for_each(|fixed| fixed.copy_to(&mut attributes));
         let mut builder = SpanBuilder::from_name(self.name.clone()).with_kind(kind);
         builder.attributes = Some(attributes);
         builder.links = (!links.is_empty()).then_some(links);
@@ -87,11 +100,10 @@ impl Template {
 
     /// A further try of it. Without operation attributes: there is one process span a delivery.
     pub(crate) fn attempt(&self, number: u32, before: Link) -> SpanBuilder {
-        let no_operation =
-            |kv: &&KeyValue| ![key::OPERATION_NAME, key::OPERATION_TYPE].contains(&kv.key.as_str());
+        let no_operation = |fixed: &&Fixed| ![key::OPERATION_NAME, key::OPERATION_TYPE].contains(&fixed.name);
         let mut attributes = Vec::with_capacity(self.prefix.len());
         attributes.push(KeyValue::new(key::ATTEMPT, i64::from(number)));
-        attributes.extend(self.prefix.iter().filter(no_operation).cloned());
+        self.prefix.iter().filter(no_operation).for_each(|fixed| fixed.copy_to(&mut attributes));
         let mut builder = SpanBuilder::from_name(self.attempt_name.clone()).with_kind(SpanKind::Internal);
         builder.attributes = Some(attributes);
         builder.links = Some(vec![before]);
@@ -101,12 +113,12 @@ impl Template {
     /// What a metric of it says: without what only multiplies the series.
     pub(crate) fn of_metrics(&self, with_type: bool) -> Vec<KeyValue> {
         let mut attributes = self.destination.as_deref().map(of_metrics).unwrap_or_default();
-        let operation = |kv: &&KeyValue| match kv.key.as_str() {
+        let operation = |fixed: &&Fixed| match fixed.name {
             key::OPERATION_NAME => true,
             key::OPERATION_TYPE => with_type,
             _ => false,
         };
-        attributes.extend(self.prefix.iter().filter(operation).cloned());
+        self.prefix.iter().filter(operation).for_each(|fixed| fixed.copy_to(&mut attributes));
         attributes
     }
 
@@ -121,7 +133,7 @@ impl Template {
     #[inline]
     pub(crate) fn partition(&self, origin: &Origin, attributes: &mut Vec<KeyValue>) {
         if let Some(partition) = origin.partition {
-            attributes.push(KeyValue::new(key::PARTITION_ID, partition_id(partition)));
+            push_partition(partition, attributes);
         }
     }
 
@@ -148,7 +160,7 @@ impl Template {
     pub(crate) fn receipt(&self, receipt: &Receipt) -> Vec<KeyValue> {
         let mut attributes = Vec::with_capacity(4);
         if let Some(partition) = receipt.partition {
-            attributes.push(KeyValue::new(key::PARTITION_ID, partition_id(partition)));
+            push_partition(partition, &mut attributes);
         }
         if let Some(offset) = receipt.offset {
             attributes.push(KeyValue::new(self.offset_name(), offset));
@@ -192,39 +204,56 @@ impl Template {
     }
 }
 
+impl Fixed {
+    fn new((name, value): (&'static str, Value)) -> Self {
+        let text = if let Value::String(text) = &value { Some(intern(text.as_str())) } else { None };
+        let value = match text {
+            Some(Cow::Borrowed(text)) => FixedValue::Text(text),
+            _ => FixedValue::Other(value),
+        };
+        Fixed { name, value }
+    }
+
+    // Two ways, so that a text is written in its place and nowhere before.
+    #[inline]
+    fn copy_to(&self, attributes: &mut Vec<KeyValue>) {
+        match &self.value {
+            FixedValue::Text(text) => attributes.push(KeyValue::new(self.name, *text)),
+            FixedValue::Other(value) => attributes.push(KeyValue::new(self.name, value.clone())),
+        }
+    }
+}
+
 /// What is the same for all that has to do with a destination.
-fn attributes_of(of: &Destination) -> Vec<KeyValue> {
-    let mut attributes = Vec::with_capacity(10);
-    attributes.push(KeyValue::new(key::SYSTEM, kept(&of.system)));
-    attributes.push(KeyValue::new(key::DESTINATION_NAME, kept(&of.name)));
+fn attributes_of(of: &Destination) -> Vec<(&'static str, Value)> {
+    let mut attributes: Vec<(&'static str, Value)> = Vec::with_capacity(10);
+    attributes.push((key::SYSTEM, shared(&of.system).into()));
+    attributes.push((key::DESTINATION_NAME, shared(&of.name).into()));
     let mut optional = |name: &'static str, value: &Option<ByteString>| {
         if let Some(value) = value {
-            attributes.push(KeyValue::new(name, kept(value)));
+            attributes.push((name, shared(value).into()));
         }
     };
     optional(key::DESTINATION_TEMPLATE, &of.template);
     optional(key::CONSUMER_GROUP, &of.group);
     optional(key::SUBSCRIPTION_NAME, &of.subscription);
     optional(key::CLIENT_ID, &of.client_id);
-    if of.system == key::SQS {
-        optional(key::SQS_QUEUE_URL, &of.url);
-    }
     if let Some((host, port)) = &of.server {
-        attributes.push(KeyValue::new(key::SERVER_ADDRESS, kept(host)));
-        attributes.push(KeyValue::new(key::SERVER_PORT, i64::from(*port)));
+        attributes.push((key::SERVER_ADDRESS, shared(host).into()));
+        attributes.push((key::SERVER_PORT, i64::from(*port).into()));
     }
     attributes
 }
 
 /// Those of them that a metric has: a name is left out where a template stands for many.
 pub(crate) fn of_metrics(of: &Destination) -> Vec<KeyValue> {
-    let mut attributes = attributes_of(of);
-    attributes.retain(|kv| match kv.key.as_str() {
-        key::CLIENT_ID | key::SQS_QUEUE_URL => false,
+    let wanted = |name: &str| match name {
+        key::CLIENT_ID => false,
         key::DESTINATION_NAME => of.template.is_none(),
         _ => true,
-    });
-    attributes
+    };
+    let attributes = attributes_of(of).into_iter().filter(|(name, _)| wanted(name));
+    attributes.map(|(name, value)| KeyValue::new(name, value)).collect()
 }
 
 /// Copies attributes, of which nearly all are text: asked for first, since the clone of a `Value` is a call and a jump.
@@ -243,50 +272,23 @@ fn cut(text: &str) -> &str {
     &text[..end.unwrap_or(0)]
 }
 
-/// The partition as the string that the conventions want.
+/// Adds the partition, as the string that the conventions want.
 #[inline]
-pub(crate) fn partition_id(partition: i32) -> Value {
+pub(crate) fn push_partition(partition: i32, attributes: &mut Vec<KeyValue>) {
     const PREPARED: usize = 1024;
     static NUMBERS: [OnceLock<Box<str>>; PREPARED] = [const { OnceLock::new() }; PREPARED];
     match usize::try_from(partition).ok().and_then(|at| NUMBERS.get(at)) {
         Some(number) => {
             let number: &'static str = number.get_or_init(|| partition.to_string().into());
-            StringValue::from(number).into()
+            attributes.push(KeyValue::new(key::PARTITION_ID, number));
         }
-        None => StringValue::from(partition.to_string()).into(),
+        None => attributes.push(KeyValue::new(key::PARTITION_ID, partition.to_string())),
     }
 }
 
 /// A value whose clones share the text.
 fn shared(text: &str) -> StringValue {
     StringValue::from(Arc::<str>::from(text))
-}
-
-/// A value that each span of a destination has. Static where it can be: a shared text is counted by the thread that
-/// starts the span and by the one that exports it, which is dear for both.
-fn kept(text: &str) -> StringValue {
-    match intern(text) {
-        Cow::Borrowed(text) => text.into(),
-        Cow::Owned(text) => shared(&text),
-    }
-}
-
-/// A span's name is `Cow<'static, str>`: unless it is static, each span copies it. Texts are kept for the life of the
-/// process up to a bound that only a high-cardinality naming reaches; from then on they are copied.
-fn intern(text: &str) -> Cow<'static, str> {
-    const BOUND: usize = 4096;
-    static TEXTS: Mutex<Option<HashSet<&'static str>>> = Mutex::new(None);
-    let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
-    let texts = texts.get_or_insert_default();
-    if let Some(known) = texts.get(text) {
-        return Cow::Borrowed(known);
-    }
-    if texts.len() >= BOUND {
-        return Cow::Owned(text.to_owned());
-    }
-    let kept: &'static str = Box::leak(text.into());
-    texts.insert(kept);
-    Cow::Borrowed(kept)
 }
 
 #[cfg(test)]
@@ -372,7 +374,9 @@ mod tests {
     #[test]
     fn partitions_without_a_prepared_string_are_written_too() {
         for partition in [-1, 0, 1023, 1024, i32::MAX] {
-            assert_eq!(partition_id(partition).as_str(), partition.to_string());
+            let mut attributes = Vec::new();
+            push_partition(partition, &mut attributes);
+            assert_eq!(value(&attributes, key::PARTITION_ID), Some(partition.to_string().into()));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! How far one source is behind, by partition.
 
-use crate::{semconv as key, template};
+use crate::template;
 use opentelemetry::KeyValue;
 use std::{
     collections::HashMap,
@@ -33,7 +33,7 @@ impl Lags {
     pub(super) fn each(&self, mut tell: impl FnMut(i64, &[KeyValue])) {
         for ((_, partition), lag) in &*self.lock() {
             let mut attributes = template::of_metrics(&lag.destination);
-            attributes.push(KeyValue::new(key::PARTITION_ID, template::partition_id(*partition)));
+            template::push_partition(*partition, &mut attributes);
             tell(lag.messages, &attributes);
         }
     }

@@ -7,7 +7,7 @@ use crate::{
     metrics::Measuring,
     semconv as key,
     spans::{Spans, Started},
-    template::{self, Template, partition_id},
+    template::{self, Template, push_partition},
     trail::Recorder,
 };
 use opentelemetry::{
@@ -185,7 +185,7 @@ impl Whole {
         if let Some(attributes) = &mut builder.attributes {
             attributes.push(KeyValue::new(key::BATCH_COUNT, self.messages as i64));
             if let Some(partition) = self.partition {
-                attributes.push(KeyValue::new(key::PARTITION_ID, partition_id(partition)));
+                push_partition(partition, attributes);
             }
             template::copy(&self.attributes, attributes);
         }

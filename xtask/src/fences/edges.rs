@@ -53,7 +53,7 @@ const RULES: &[(&str, Rule)] = &[
     ("xtask", Rule::AllBut(NOT_IN_AN_ADAPTER, &[])),
 ];
 
-/// Members that are not published and compare us with a raw client.
+/// Members that are not published: they compare us with a raw client, or put our layers around one.
 const UNPUBLISHED: &[&str] = &["throughline-tests", "throughline-benches", "throughline-examples"];
 /// Who but its adapter may use a thing, also in its own tests.
 const WRAPPED: &[(&str, &[&str])] = &[

@@ -238,6 +238,9 @@ fn attributes_of(of: &Destination) -> Vec<(&'static str, Value)> {
     optional(key::CONSUMER_GROUP, &of.group);
     optional(key::SUBSCRIPTION_NAME, &of.subscription);
     optional(key::CLIENT_ID, &of.client_id);
+    if of.system == key::SQS {
+        optional(key::SQS_QUEUE_URL, &of.url);
+    }
     if let Some((host, port)) = &of.server {
         attributes.push((key::SERVER_ADDRESS, shared(host).into()));
         attributes.push((key::SERVER_PORT, i64::from(*port).into()));
@@ -248,7 +251,7 @@ fn attributes_of(of: &Destination) -> Vec<(&'static str, Value)> {
 /// Those of them that a metric has: a name is left out where a template stands for many.
 pub(crate) fn of_metrics(of: &Destination) -> Vec<KeyValue> {
     let wanted = |name: &str| match name {
-        key::CLIENT_ID => false,
+        key::CLIENT_ID | key::SQS_QUEUE_URL => false,
         key::DESTINATION_NAME => of.template.is_none(),
         _ => true,
     };

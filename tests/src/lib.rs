@@ -61,7 +61,7 @@ pub mod without_an_sdk_the_context_passes;
 mod workforce;
 
 pub use inbox::{Inbox, Told};
-pub use process::{Ended, WorkerProcess};
+pub use process::{Ended, WorkerProcess, resident_of};
 pub use rows::{Run, by_tier};
 pub use sends::{Tellable, send_until_over};
 pub use site::Site;

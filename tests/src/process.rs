@@ -87,10 +87,15 @@ impl WorkerProcess {
 
     /// Its resident memory in bytes; `None` where the system has no `/proc`.
     pub fn resident(&self) -> Option<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-        Some(line.split_ascii_whitespace().next()?.parse::<u64>().ok()? * 1024)
+        resident_of(self.id())
     }
+}
+
+/// The resident memory in bytes of this process; `None` where the system has no `/proc`.
+pub fn resident_of(process: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(line.split_ascii_whitespace().next()?.parse::<u64>().ok()? * 1024)
 }
 
 impl Drop for WorkerProcess {

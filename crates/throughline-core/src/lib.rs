@@ -14,6 +14,7 @@
 //! | [`Lease`] | whether we still hold what was delivered |
 //! | [`Event`] | what an adapter reports while it works |
 //! | [`Sends`] | what a sink has under way, each answered once |
+//! | [`Flow`] | how much that may be |
 //! | [`Extract`], [`Inject`] | where a trace context is read from and written to |
 
 mod answers;
@@ -25,6 +26,7 @@ mod demand;
 mod endpoint;
 mod error;
 mod extensions;
+mod flow;
 mod headers;
 mod lease;
 mod message;
@@ -48,6 +50,7 @@ pub use demand::{Capacity, Changed, Demand, DemandControl, Phase};
 pub use endpoint::{Endpoint, Receipt, Request};
 pub use error::{BoxError, Error, ErrorKind};
 pub use extensions::Extensions;
+pub use flow::{Flow, Place};
 pub use headers::{Header, Headers};
 pub use lease::{Lease, LeaseOwner, Lost};
 pub use message::Message;

@@ -88,7 +88,6 @@ mod connect;
 mod context;
 mod errors;
 mod exchange;
-mod flow;
 mod headers;
 mod hooks;
 mod limits;

@@ -1,8 +1,7 @@
 //! A message under way.
 
-use crate::flow::Place;
 use std::sync::Arc;
-use throughline_core::{Destination, Error, Receipt, SendFuture, Sends, Unconfirmed};
+use throughline_core::{Destination, Error, Place, Receipt, SendFuture, Sends, Unconfirmed};
 
 /// One message under way: it is answered once, whatever happens.
 pub(crate) struct Pending {

@@ -1,14 +1,6 @@
 //! The one producer of a [`Kafka`](crate::Kafka) handle, and the thread that serves its delivery reports.
 
-use crate::{
-    errors,
-    flow::{Flow, Place},
-    headers,
-    limits::Limits,
-    oauth::Tokens,
-    pending::Pending,
-    reports::Reports,
-};
+use crate::{errors, headers, limits::Limits, oauth::Tokens, pending::Pending, reports::Reports};
 use rdkafka::{
     ClientConfig,
     producer::{BaseProducer, BaseRecord, Producer as _, PurgeConfig},
@@ -21,7 +13,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use throughline_core::{Destination, Error, ErrorKind, Message, SendFuture, Sends};
+use throughline_core::{Destination, Error, ErrorKind, Flow, Message, Place, SendFuture, Sends};
 
 /// The most that may be under way, below what the client itself takes (so that it never refuses).
 const IN_FLIGHT: usize = 10_000;

@@ -224,10 +224,9 @@ fn fail(pending: Pending, error: Error, unheard: &AtomicUsize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::{Flow, Place};
     use futures_util::FutureExt;
     use rdkafka::ClientConfig;
-    use throughline_core::{Destination, Sends};
+    use throughline_core::{Destination, Flow, Place, Sends};
 
     #[test]
     fn what_is_aborted_with_its_transaction_is_not_missed() {

@@ -1,6 +1,6 @@
 //! Sending to one topic.
 
-use crate::{Kafka, Transaction, flow::Place, producer::Producer, transaction::Sending};
+use crate::{Kafka, Transaction, producer::Producer, transaction::Sending};
 use std::{
     fmt,
     future::Future,
@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
     task::{Context, Poll, ready},
 };
-use throughline_core::{Destination, Endpoint, Error, ErrorKind, Message, Receipt, Sends};
+use throughline_core::{Destination, Endpoint, Error, ErrorKind, Message, Place, Receipt, Sends};
 use tower_service::Service;
 
 /// Sends messages to one topic: a Tower service that answers with the broker's [`Receipt`].

@@ -1,6 +1,6 @@
 //! `TransactionLayer`: what a batch's handler sends, and that the batch is done, become visible together or not at all.
 
-use crate::{flow::Place, partitions::Span, transactional::Owned};
+use crate::{partitions::Span, transactional::Owned};
 use bytes::Bytes;
 use std::{
     fmt,
@@ -13,8 +13,8 @@ use std::{
     task::{Context, Poll, ready},
 };
 use throughline_core::{
-    Answers, Batch, BoxError, Destination, Error, ErrorKind, IntoAnswers, Message, Receipt, SendFuture,
-    Sends, Settlement,
+    Answers, Batch, BoxError, Destination, Error, ErrorKind, IntoAnswers, Message, Place, Receipt,
+    SendFuture, Sends, Settlement,
 };
 use tokio::{runtime::Handle, sync::OwnedMutexGuard, task::JoinError};
 use tower_layer::Layer;

@@ -2,8 +2,16 @@
 
 use crate::errors::{self, Action};
 use google_cloud_auth::credentials::{Builder, Credentials, anonymous};
-use google_cloud_pubsub::client::{BasePublisher, Subscriber, SubscriptionAdmin, TopicAdmin};
+use google_cloud_gax::retry_policy::RetryPolicyExt;
+use google_cloud_pubsub::{
+    client::{BasePublisher, Subscriber, SubscriptionAdmin, TopicAdmin},
+    retry_policy::RetryableErrors,
+};
+use std::time::Duration;
 use throughline_core::Error;
+
+/// How long the client tries to send; its default of ten minutes is longer than a message's handler has.
+const SEND: Duration = Duration::from_secs(60);
 
 /// Where a server is and who we are there. Each client that it makes has a connection of its own.
 #[derive(Clone, Debug)]
@@ -70,7 +78,8 @@ impl Connector {
         if let Some(own) = &self.publisher {
             return Ok(own.clone());
         }
-        let builder = BasePublisher::builder().with_endpoint(&self.endpoint);
+        let retries = RetryableErrors.with_time_limit(SEND);
+        let builder = BasePublisher::builder().with_endpoint(&self.endpoint).with_retry_policy(retries);
         let built = builder.with_credentials(self.credentials.clone()).build().await;
         built.map_err(|error| errors::from_builder(error, Action::Publish, topic))
     }

@@ -14,16 +14,21 @@
 //! environment. Credentials are the application default ones unless you bring your own; so may be the endpoint and the
 //! clients. `PUBSUB_EMULATOR_HOST` sends everything to an emulator, without credentials.
 
+mod admin;
 mod answers;
 mod ask;
+mod carrier;
 mod config;
 mod connect;
 mod counts;
+mod dead_letter;
 mod desk;
+mod encode;
 mod environment;
 mod errors;
 mod headers;
 mod keys;
+mod lines;
 mod link;
 mod names;
 mod pulse;
@@ -34,6 +39,8 @@ mod streams;
 mod subscription;
 mod tuner;
 
+pub use admin::NewSubscription;
+pub use carrier::AttributeCarrier;
 pub use config::PubSub;
 pub use settler::PubSubSettler;
 pub use sink::PubSubSink;

@@ -13,6 +13,8 @@ pub mod fields {
     pub const SYSTEM: &str = "throughline-dead-letter-system";
     /// The topic or queue.
     pub const DESTINATION: &str = "throughline-dead-letter-destination";
+    /// The subscription it was received through, where there are several to a topic.
+    pub const SUBSCRIPTION: &str = "throughline-dead-letter-subscription";
     /// The partition, where there was one.
     pub const PARTITION: &str = "throughline-dead-letter-partition";
     /// The offset, where there was one.
@@ -97,6 +99,9 @@ pub(crate) fn dead_letter(message: &Message, error_type: &str, reason: Option<&B
     if let Some(origin) = message.origin() {
         set(fields::SYSTEM, origin.destination.system.to_string());
         set(fields::DESTINATION, origin.destination.name.to_string());
+        if let Some(subscription) = &origin.destination.subscription {
+            set(fields::SUBSCRIPTION, subscription.to_string());
+        }
         let numbers = [
             (fields::PARTITION, origin.partition.map(i64::from)),
             (fields::OFFSET, origin.offset),

@@ -1,4 +1,4 @@
-//! How much a producer may have under way: a bound in messages and bytes, with a queue of those who wait for room.
+//! How much a sink may have under way: a bound in messages and bytes, with a queue of those who wait for room.
 
 use std::{
     collections::VecDeque,
@@ -6,9 +6,9 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-/// The room of one producer.
+/// The room that the clones of a sink share, where a client takes whatever it is given.
 #[derive(Debug)]
-pub(crate) struct Flow {
+pub struct Flow {
     max_messages: usize,
     max_bytes: usize,
     state: Mutex<State>,
@@ -22,9 +22,9 @@ struct State {
     next: u64,
 }
 
-/// A place for one message, and the turn to get one. Dropping it frees both.
+/// A place for one message, and the turn to get one; a sink that is ready has one. Dropping it frees both.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub struct Place {
     flow: Arc<Flow>,
     taken: bool,
     bytes: usize,
@@ -32,7 +32,8 @@ pub(crate) struct Place {
 }
 
 impl Flow {
-    pub(crate) fn new(max_messages: usize, max_bytes: usize) -> Self {
+    /// Room for so many messages, and for so many bytes of them; at least one of each.
+    pub fn new(max_messages: usize, max_bytes: usize) -> Self {
         Flow { max_messages: max_messages.max(1), max_bytes: max_bytes.max(1), state: Mutex::default() }
     }
 
@@ -57,12 +58,13 @@ impl Flow {
 }
 
 impl Place {
-    pub(crate) fn new(flow: Arc<Flow>) -> Self {
+    /// One that is not taken yet.
+    pub fn new(flow: Arc<Flow>) -> Self {
         Place { flow, taken: false, bytes: 0, turn: None }
     }
 
-    /// Takes the place, or waits for it.
-    pub(crate) fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Takes the place, or waits for it: those who wait are woken in the order in which they came.
+    pub fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.taken {
             return Poll::Ready(());
         }
@@ -93,12 +95,13 @@ impl Place {
         Poll::Pending
     }
 
-    pub(crate) fn is_taken(&self) -> bool {
+    /// Whether it was taken: what is sent has to have one.
+    pub fn is_taken(&self) -> bool {
         self.taken
     }
 
     /// Counts the message's bytes, now that it is known. May go over the bound by the messages that were ready.
-    pub(crate) fn fill(&mut self, bytes: usize) {
+    pub fn fill(&mut self, bytes: usize) {
         self.flow.state().bytes += bytes;
         self.bytes += bytes;
     }

@@ -4,5 +4,28 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says that it failed by a panic")]
 
+mod a_drain_keeps_its_deadline;
+mod a_refused_acknowledgement_is_told;
+mod a_refused_key_goes_on_in_order;
+mod a_silent_stream_is_opened_anew;
+mod an_expired_token_is_renewed;
+mod broken_streams_heal;
 mod fake;
+mod no_users_span_is_in_the_metadata;
+mod site;
 mod the_client_alone;
+mod what_is_leased_ahead_is_bounded;
+mod what_is_under_way_is_bounded;
+
+use throughline::{Message, State};
+use throughline_tests::Told;
+
+/// The payload.
+fn text(message: &Message) -> String {
+    String::from_utf8_lossy(message.payload()).into_owned()
+}
+
+/// Tells that a message came.
+async fn note(message: Message, State(told): State<Told>) {
+    told.tell(message);
+}

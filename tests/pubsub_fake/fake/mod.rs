@@ -4,15 +4,15 @@
 //! It speaks `google.pubsub.v1` over gRPC, on the messages of a generated crate. What is said of the service in comments is
 //! what its documentation says.
 
-#![allow(dead_code, reason = "each test needs its part of it")]
-
 mod leases;
 mod refusal;
 mod server;
 mod state;
 mod stream;
 
-pub(crate) use state::{Call, PERMANENT, Script, StreamSeen};
+pub(crate) use refusal::text;
+pub(crate) use server::TOPIC;
+pub(crate) use state::{Call, PERMANENT, PublishScript, Published, Script, StreamSeen};
 
 use googleapis_tonic_google_pubsub_v1::google::pubsub::v1::PubsubMessage;
 use state::State;

@@ -22,7 +22,7 @@ pub(super) fn of_acks(failures: HashMap<String, String>) -> Status {
 }
 
 /// The body as text, by which tests know a message.
-pub(super) fn text(message: &PubsubMessage) -> String {
+pub(crate) fn text(message: &PubsubMessage) -> String {
     String::from_utf8_lossy(&message.data).into_owned()
 }
 

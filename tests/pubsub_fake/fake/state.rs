@@ -22,8 +22,14 @@ pub(crate) struct Script {
     pub(crate) per_response: usize,
     /// Whether a stream is sent no more than its `max_outstanding_messages`. The emulator does not obey it.
     pub(crate) obeys_flow: bool,
-    /// How a stream is refused when it is opened.
+    /// How the subscription is refused: to be streamed, and to be looked at.
     pub(crate) refusal: Option<Status>,
+    /// The only token that is taken, where any is asked for.
+    pub(crate) token: Option<&'static str>,
+    /// Whether a client's keep-alive is answered, by a response without messages.
+    pub(crate) answers_keep_alives: bool,
+    /// Whether acknowledgements are taken, but not answered as long as this is so.
+    pub(crate) holds_acks: bool,
     /// What is answered to the next acknowledgements of these bodies on an exactly-once subscription, one after another.
     pub(crate) ack_failures: HashMap<String, Vec<&'static str>>,
     /// Whether calls are taken and never answered, and streams bring nothing.
@@ -67,6 +73,9 @@ impl Default for Script {
             per_response: 10,
             obeys_flow: true,
             refusal: None,
+            token: None,
+            answers_keep_alives: true,
+            holds_acks: false,
             ack_failures: HashMap::new(),
             frozen: false,
             publish: PublishScript::new(|_| Published::Taken),
@@ -89,7 +98,6 @@ pub(crate) struct Call {
 /// A stream, as it is.
 #[derive(Clone, Debug)]
 pub(crate) struct StreamSeen {
-    pub(crate) opened: Instant,
     pub(crate) closed: Option<Instant>,
     /// What it was opened with.
     pub(crate) request: StreamingPullRequest,
@@ -142,8 +150,7 @@ impl State {
     /// Opens a stream; its number.
     pub(super) fn open(&mut self, request: StreamingPullRequest) -> usize {
         let reset = self.script.refusal.clone();
-        let (opened, sent) = (Instant::now(), Vec::new());
-        self.streams.push(StreamSeen { opened, closed: None, request, sent, silent: false, reset });
+        self.streams.push(StreamSeen { closed: None, request, sent: Vec::new(), silent: false, reset });
         self.streams.len() - 1
     }
 
@@ -165,8 +172,8 @@ impl State {
         self.streams.iter_mut().for_each(|stream| stream.silent = true);
     }
 
-    /// What this stream does now; `beat` says that it has been quiet for a while.
-    pub(super) fn turn(&mut self, stream: usize, beat: bool) -> Turn {
+    /// What this stream does now; `kept_alive` says that the client just asked for a sign of life.
+    pub(super) fn turn(&mut self, stream: usize, kept_alive: bool) -> Turn {
         let now = Instant::now();
         self.expired += self.leases.expire(now);
         let seen = &mut self.streams[stream];
@@ -184,7 +191,8 @@ impl State {
         };
         let lease = Duration::from_secs(seen.request.stream_ack_deadline_seconds as u64);
         let received = self.leases.deliver(stream, most.min(self.script.per_response), now + lease);
-        if received.is_empty() && !beat {
+        let answers = kept_alive && self.script.answers_keep_alives;
+        if received.is_empty() && !answers {
             return Turn::Rest;
         }
         seen.sent.extend(received.iter().flat_map(|received| &received.message).map(text));

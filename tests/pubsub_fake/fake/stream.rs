@@ -2,15 +2,11 @@
 
 use super::{Shared, TICK, lock, state::Turn};
 use googleapis_tonic_google_pubsub_v1::google::pubsub::v1::{StreamingPullRequest, StreamingPullResponse};
-use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tonic::{
     Request, Response, Status, Streaming,
     codegen::{BoxStream, tokio_stream, tokio_stream::StreamExt as _},
 };
-
-/// How long a stream is quiet before it is sent a response without messages.
-const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// Opens it. As on the service, nothing comes back before the first response.
 pub(super) async fn pull(
@@ -40,15 +36,18 @@ async fn serve(
     mut requests: Streaming<StreamingPullRequest>,
     answers: mpsc::Sender<Result<StreamingPullResponse, Status>>,
 ) {
-    let mut spoke = Instant::now();
     loop {
+        let mut kept_alive = false;
         tokio::select! {
             () = answers.closed() => break,
             // The client's keep-alives, and its end.
-            request = requests.message() => if !matches!(request, Ok(Some(_))) { break },
+            request = requests.message() => match request {
+                Ok(Some(_)) => kept_alive = true,
+                _ => break,
+            },
             () = tokio::time::sleep(TICK) => {}
         }
-        let turn = lock(&shared).turn(number, spoke.elapsed() >= HEARTBEAT);
+        let turn = lock(&shared).turn(number, kept_alive);
         let sent = match turn {
             Turn::Rest => continue,
             Turn::Send(response) => answers.send(Ok(response)).await,
@@ -61,7 +60,6 @@ async fn serve(
         if sent.is_err() {
             break;
         }
-        spoke = Instant::now();
     }
     lock(&shared).close(number);
 }

@@ -8,6 +8,8 @@
 //! | `measure.rs` | time, CPU time and instructions of a case |
 //! | `broker.rs` | what is measured on a real broker, or skipped aloud |
 //! | `kafka.rs` | the loops that consume from a real Kafka |
+//! | `queue.rs` | what the benches of a queue share |
+//! | `pubsub.rs` | the loops that empty a subscription of a Pub/Sub server |
 //! | `sqs.rs` | the loops that empty a queue of an SQS server |
 //! | `tracker.rs` | Kafka's tracker of offsets, settled out of order |
 //! | `rows.rs` | the table for people and the JSON lines for `cargo xtask bench` |
@@ -18,6 +20,10 @@ pub mod cases;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod measure;
+#[cfg(feature = "pubsub")]
+pub mod pubsub;
+#[cfg(any(feature = "pubsub", feature = "sqs"))]
+mod queue;
 pub mod replay;
 pub mod rows;
 #[cfg(feature = "sqs")]

@@ -3,6 +3,7 @@
 use crate::{
     cases::runtime,
     measure::spread,
+    queue::{self, IN_FLIGHT, MESSAGES, ROUNDS},
     rows::{Rows, Target},
 };
 use aws_sdk_sqs::{
@@ -21,13 +22,8 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use throughline::{BoxError, Message, Publisher, Runtime, Telemetry, Worker, handler, sqs::Sqs};
+use throughline::{BoxError, sqs::Sqs};
 use tokio::task::JoinSet;
-
-const MESSAGES: u64 = 10_000;
-const ROUNDS: usize = 3;
-/// What a worker may run at once; the raw loop has as many polls of ten as fit.
-const IN_FLIGHT: usize = 64;
 
 /// One round of one loop.
 #[derive(Clone, Copy, Debug)]
@@ -51,18 +47,13 @@ pub fn bench(address: &str, rows: &mut Rows) -> Result<(), BoxError> {
         raw.push(runtime.block_on(round(&endpoint, Loop::Raw))?);
         worker.push(runtime.block_on(round(&endpoint, Loop::Worker))?);
     }
-    let median = |rounds: &[Round], of: fn(&Round) -> f64| spread(rounds.iter().map(of));
-    for (name, rounds) in [("raw client", &raw), ("worker", &worker)] {
-        let (worst, middle, best) = median(rounds, |round| round.per_second);
-        let what = format!("{name}: throughput, median (best {best:.0}, worst {worst:.0})");
-        rows.add("B13", &what, middle, "messages/s", Target::None)?;
-    }
-    let of = |rounds: &[Round], what: fn(&Round) -> f64| median(rounds, what).1;
-    let ratio = of(&worker, |round| round.per_second) / of(&raw, |round| round.per_second);
-    rows.add("B13", "worker against the raw client, throughput", ratio, "x", Target::AtLeast(0.95))?;
-    let deletes = of(&worker, |round| round.deletes);
+    let of = |rounds: &[Round], what: fn(&Round) -> f64| rounds.iter().map(what).collect::<Vec<_>>();
+    let median = |what| spread(of(&worker, what)).1;
+    let per_second = |rounds: &[Round]| of(rounds, |round| round.per_second);
+    queue::compare(rows, "B13", &per_second(&raw), &per_second(&worker), 0.95)?;
+    let deletes = median(|round| round.deletes);
     rows.add("B13", "worker: deletes", deletes, "a message", Target::AtMost(0.11))?;
-    let calls = of(&worker, |round| round.calls);
+    let calls = median(|round| round.calls);
     rows.add("B13", "worker: calls in all", calls, "a message", Target::AtMost(0.22))?;
     Ok(())
 }
@@ -78,18 +69,15 @@ async fn round(endpoint: &str, which: Loop) -> Result<Round, BoxError> {
     let client = Client::from_conf(config(endpoint).interceptor(count.clone()).build());
     let name = format!("bench-{:08x}", fastrand::u32(..));
     let url = client.create_queue().queue_name(&name).send().await?.queue_url.unwrap_or_default();
-    let publisher = Publisher::with_telemetry(Sqs::local(endpoint).queue(&url), &Telemetry::off());
-    let body = "x".repeat(100);
-    for chunk in (0..MESSAGES).collect::<Vec<_>>().chunks(1_000) {
-        for receipt in publisher.send_all(chunk.iter().map(|_| Message::new(body.clone()))).await {
-            receipt?;
-        }
-    }
+    queue::fill(Sqs::local(endpoint).queue(&url)).await?;
     count.reset();
     let began = Instant::now();
     match which {
         Loop::Raw => raw(&client, &url).await?,
-        Loop::Worker => worker(client.clone(), &url).await?,
+        Loop::Worker => {
+            let subscription = Sqs::from_client(client.clone()).subscribe(&url);
+            queue::worker(subscription.wait(Duration::from_secs(1))).await?;
+        }
     }
     let per_second = MESSAGES as f64 / began.elapsed().as_secs_f64();
     let each = |count: &AtomicU64| count.load(SeqCst) as f64 / MESSAGES as f64;
@@ -98,7 +86,7 @@ async fn round(endpoint: &str, which: Loop) -> Result<Round, BoxError> {
     Ok(round)
 }
 
-/// Polls of ten, each of which deletes what it brought before the next.
+/// As many polls of ten as fit, each of which deletes what it brought before the next.
 async fn raw(client: &Client, url: &str) -> Result<(), BoxError> {
     let done = Arc::<AtomicU64>::default();
     let mut loops = JoinSet::new();
@@ -128,19 +116,6 @@ async fn raw(client: &Client, url: &str) -> Result<(), BoxError> {
             ended??;
         }
     }
-    Ok(())
-}
-
-async fn worker(client: Client, url: &str) -> Result<(), BoxError> {
-    let subscription = Sqs::from_client(client).subscribe(url).wait(Duration::from_secs(1));
-    let mut runtime = Runtime::new(Telemetry::off())?;
-    let stack = || handler(|message: Message| async move { drop(black_box(message)) });
-    let handle = runtime.spawn(Worker::new("bench", subscription, stack).in_flight(IN_FLIGHT));
-    while handle.status().counts.acked < MESSAGES {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    // The drain waits for polls and is not what is measured.
-    tokio::spawn(runtime.until(std::future::ready(())));
     Ok(())
 }
 

@@ -156,6 +156,7 @@ fn environment(workspace: &Workspace) -> Vec<(&'static str, String)> {
         "rdkafka",
         "rdkafka-sys",
         "aws-sdk-sqs",
+        "google-cloud-pubsub",
     ];
     let versions: Vec<_> =
         versions.iter().filter_map(|name| Some(format!("{name} {}", locked(&lock, name)?))).collect();

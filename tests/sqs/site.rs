@@ -7,7 +7,7 @@ use aws_sdk_sqs::{
 };
 use std::{collections::BTreeMap, time::Duration};
 use throughline::{
-    Error, ErrorKind,
+    Error,
     sqs::{Sqs, SqsSink, SqsSubscription},
 };
 use throughline_test::conformance::{Broker, Features, Start};

@@ -87,7 +87,7 @@ async fn what_is_dropped_is_visible_again_and_never_deleted() {
 async fn leases_are_extended_together_at_half_their_time() {
     const IDS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
     let fake = Fake::start(first("-", &IDS, |_, _| None)).await;
-    let subscription = fake.sqs.subscribe(fake.url()).visibility(Duration::from_secs(2));
+    let subscription = fake.sqs.subscribe(fake.url()).visibility(Duration::from_secs(4));
     let (mut source, _control, heard) = subscribe(&subscription, 10).await;
     let since = Instant::now();
     let held = source.receive().await.unwrap();
@@ -95,10 +95,10 @@ async fn leases_are_extended_together_at_half_their_time() {
     let calls = fake.calls("ChangeMessageVisibilityBatch");
     for (n, call) in calls.iter().take(2).enumerate() {
         let entries = call.body["Entries"].as_array().unwrap();
-        assert_eq!((entries.len(), &entries[0]["VisibilityTimeout"]), (10, &json!(2)));
+        assert_eq!((entries.len(), &entries[0]["VisibilityTimeout"]), (10, &json!(4)));
         let at = call.at.duration_since(since);
         let (earliest, latest) =
-            (Duration::from_millis(700 * (n as u64 + 1)), Duration::from_millis(1_900 * (n as u64 + 1)));
+            (Duration::from_millis(1_500 * (n as u64 + 1)), Duration::from_millis(3_000 * (n as u64 + 1)));
         assert!((earliest..latest).contains(&at), "extension {n} after {at:?}");
     }
     assert!(held.iter().all(|delivery| !delivery.lease.is_lost()) && heard.lost.load(SeqCst) == 0);
@@ -108,7 +108,7 @@ async fn leases_are_extended_together_at_half_their_time() {
     until("all are deleted", || heard.confirmed.load(SeqCst) == 10).await;
     let extended = fake.calls("ChangeMessageVisibilityBatch").len();
     // Longer than half a lease: nothing that was settled is extended.
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(fake.calls("ChangeMessageVisibilityBatch").len(), extended);
 }
 

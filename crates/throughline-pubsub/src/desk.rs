@@ -280,6 +280,12 @@ impl Desk {
 
     /// Wakes whoever can do something now.
     fn tell(&self, state: MutexGuard<'_, State>) {
+        self.tell_others(state);
+        self.work.notify_one();
+    }
+
+    /// The same, but for the keeper.
+    fn tell_others(&self, state: MutexGuard<'_, State>) {
         let (ready, room) = (!state.ready.is_empty(), self.room_in(&state));
         drop(state);
         if ready {
@@ -288,7 +294,6 @@ impl Desk {
         if room {
             self.room.notify_waiters();
         }
-        self.work.notify_one();
     }
 
     fn room_in(&self, state: &State) -> bool {

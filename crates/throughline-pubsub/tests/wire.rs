@@ -70,31 +70,6 @@ async fn a_nack_waits_for_its_delay_and_is_counted_with_and_without_a_policy() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stop_gives_back_at_once_what_waits_and_what_is_not_started() {
-    let place = Place::new(Kind::default()).await;
-    place.publish_bodies(0..50).await;
-    let mut side = Side::open(place.source(), 10).await;
-    let (running, delayed) = (side.next().await, side.next().await);
-    let (running_body, delayed_body) = (body(&running), body(&delayed));
-    side.settle(delayed, Settlement::retry_after(BOUND)).await.unwrap();
-    side.control.stop();
-
-    // Another gets all but what runs, long before the delay is over.
-    let mut other = Side::open(place.source(), 100).await;
-    let mut came = HashSet::new();
-    while came.len() < 49 {
-        let delivery = other.within(40 * SECOND).await.expect("what was given back comes");
-        came.insert(body(&delivery));
-        other.ack(delivery).await;
-    }
-    assert!(came.contains(&delayed_body) && !came.contains(&running_body), "{came:?}");
-    side.ack(running).await;
-    side.leave(BOUND).await.unwrap();
-    assert!(other.within(2 * SECOND).await.is_none(), "what ran was done, and its lease kept");
-    other.leave(BOUND).await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_is_handled_one_at_a_time_and_in_order_also_after_a_nack() {
     let place = Place::new(Kind { ordered: true, ..Kind::default() }).await;
     let (keys, each) = (8, 25);
@@ -227,29 +202,26 @@ async fn a_subscription_that_is_made_anew_is_found() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pause_lets_others_have_what_waits() {
+async fn nothing_is_lost_by_a_pause() {
     let place = Place::new(Kind::default()).await;
     place.publish_bodies(0..20).await;
     let mut side = Side::open(place.source(), 4).await;
     let held = side.next().await;
     side.control.pause();
-    let mut other = Side::open(place.source(), 100).await;
-    let mut came = 0;
-    while came < 16 {
-        let delivery = other.within(40 * SECOND).await.expect("what waits is given back");
-        other.ack(delivery).await;
-        came += 1;
-    }
+    let mut done = HashSet::from([body(&held)]);
     side.ack(held).await;
-    other.leave(BOUND).await.unwrap();
+    while let Some(late) = side.within(SECOND).await {
+        done.insert(body(&late));
+        side.ack(late).await;
+    }
+    assert!(done.len() <= 4, "handed over though paused: {done:?}");
     place.publish_bodies([20]).await;
     side.control.resume();
-    let mut bodies = HashSet::new();
-    while let Some(delivery) = side.within(3 * SECOND).await {
-        bodies.insert(body(&delivery));
+    while done.len() < 21 {
+        let delivery = side.next().await;
+        done.insert(body(&delivery));
         side.ack(delivery).await;
     }
-    assert!(bodies.contains("20"), "{bodies:?}");
     side.leave(BOUND).await.unwrap();
 }
 

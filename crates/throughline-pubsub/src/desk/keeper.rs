@@ -53,11 +53,7 @@ impl Desk {
         }
         let due = state.delayed.first_key_value().map(|((due, _), _)| *due);
         let next_look = state.next_look;
-        let ready = !state.ready.is_empty();
-        drop(state);
-        if ready {
-            self.arrived.notify_one();
-        }
+        self.tell_others(state);
         if lost > 0 {
             let destination = &self.answers.destination;
             self.answers.observer.observe(Event::LeaseLost { destination, count: lost });

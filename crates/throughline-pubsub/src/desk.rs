@@ -331,17 +331,20 @@ impl Desk {
         (state.received, state.ready.is_empty())
     }
 
-    /// Gives back what is not with the worker.
-    pub(crate) fn give_back_waiting(self: &Arc<Self>) {
+    /// Gives back what was not handed over.
+    pub(crate) fn give_back_unstarted(self: &Arc<Self>) {
         let mut state = self.state();
-        self.let_go(&mut state, |held| held.lease.is_none());
+        self.let_go(&mut state, |held| held.message.is_some());
         self.tell(state);
     }
 
-    /// The same for good: nothing is held back for a delay any more, and what still comes is given back.
+    /// Gives back what is not with the worker, for good: nothing is held for a delay any more, and what still comes is
+    /// given back.
     pub(crate) fn stop(self: &Arc<Self>) {
-        self.state().stopped = true;
-        self.give_back_waiting();
+        let mut state = self.state();
+        state.stopped = true;
+        self.let_go(&mut state, |held| held.lease.is_none());
+        self.tell(state);
     }
 
     /// Gives back what is left, which nobody will answer for.

@@ -31,6 +31,8 @@ const LOOK: Duration = Duration::from_secs(5);
 const STEADY: Duration = Duration::from_secs(3);
 /// So many tries of the client in a row, and its next wait is too long: a new stream begins with short ones.
 const TRIES: u32 = 4;
+/// A pause that is longer lets others have what is not started.
+const PAUSE: Duration = Duration::from_secs(5);
 /// Messages that are held at once, at most, so that the first of a large response does not wait for the last.
 const BATCH: usize = 64;
 
@@ -101,7 +103,7 @@ impl Streams {
             }
             match self.one(self.room, &self.stop, Some(&mut link)).await {
                 End::Stopped => return,
-                End::Paused => self.desk.give_back_waiting(),
+                End::Paused => self.desk.give_back_unstarted(),
                 End::Again => self.renew(),
                 End::Failed(error) => link.lost(&error),
                 End::Lost(error) => {
@@ -120,6 +122,17 @@ impl Streams {
 
     async fn flowing(&self) {
         self.phase(|phase| phase != Phase::Paused).await;
+    }
+
+    /// For longer than a moment: to open a stream again costs more than to wait.
+    async fn paused(&self) {
+        loop {
+            self.phase(|phase| phase == Phase::Paused).await;
+            tokio::select! {
+                () = self.flowing() => {}
+                () = sleep(PAUSE) => return,
+            }
+        }
     }
 
     async fn phase(&self, is_it: impl Fn(Phase) -> bool) {
@@ -167,7 +180,7 @@ impl Streams {
         let end = tokio::select! {
             biased;
             () = stop.cancelled() => End::Stopped,
-            () = self.phase(|phase| phase == Phase::Paused) => End::Paused,
+            () = self.paused() => End::Paused,
             error = self.read(&mut stream, &pulse) => End::Failed(error),
             end = self.watch(&pulse, link) => end,
         };

@@ -181,7 +181,7 @@ impl Handful {
 
 /// An answer that was not taken. Whatever the reason, the client has let go of the message.
 fn refused(error: AckError, action: Action, id: &ByteString) -> Error {
-    let error = match error {
+    match error {
         AckError::Rpc { source, .. } => {
             let of = errors::from_gax(&source, action, id);
             Error::new(ErrorKind::LeaseLost, &**id, of.remedy()).with_source(of)
@@ -190,6 +190,5 @@ fn refused(error: AckError, action: Action, id: &ByteString) -> Error {
             let remedy = format!("`{}` was not confirmed; the message may come again", action.as_str());
             Error::new(ErrorKind::LeaseLost, &**id, remedy).with_source(other)
         }
-    };
-    error
+    }
 }

@@ -1,6 +1,6 @@
 //! Messages of Pub/Sub as ours: attributes are headers.
 
-use crate::ContextOrder;
+use crate::{ContextOrder, dead_letter};
 use bytes::Bytes;
 use google_cloud_pubsub::model::Message as Native;
 use std::{sync::Arc, time::SystemTime};
@@ -41,7 +41,14 @@ pub(crate) fn decode(
         name: ByteString::from(name),
         value: Some(Bytes::from(value)),
     };
-    let headers: Headers = attributes.into_iter().map(header).collect();
+    let packed = attributes.iter().position(|(name, _)| name == dead_letter::PACKED);
+    let unpacked = packed.and_then(|at| {
+        let fields = dead_letter::unpack(&attributes[at].1)?;
+        attributes.remove(at);
+        Some(fields)
+    });
+    let mut headers: Headers = attributes.into_iter().map(header).collect();
+    headers.extend(unpacked.into_iter().flatten());
     let beside = google(&headers, order);
     let plain = || headers.get("traceparent");
     let googles = || beside.as_ref().and_then(|beside| beside.fields.get("traceparent"));
@@ -117,6 +124,18 @@ mod tests {
         let without = decode(Native::new(), Some(0), &destination, ContextOrder::default());
         let origin = without.message.origin().unwrap();
         assert_eq!((origin.time, origin.delivery_count), (None, 1));
+    }
+
+    #[test]
+    fn the_fields_of_a_dead_letter_are_headers_again() {
+        let packed = decoded(&[("throughline-dead-letter", r#"{"id":"4711"}"#)], ContextOrder::default());
+        let id = packed.message.headers().get("throughline-dead-letter-id").map(|value| &value[..]);
+        assert_eq!((id, packed.message.headers().len()), (Some(&b"4711"[..]), 1));
+        let other = decoded(&[("throughline-dead-letter", "x")], ContextOrder::default());
+        assert_eq!(
+            other.message.headers().get("throughline-dead-letter").map(|value| &value[..]),
+            Some(&b"x"[..])
+        );
     }
 
     #[test]

@@ -121,7 +121,7 @@ async fn a_long_handler_keeps_its_lease_and_what_waits_with_it() {
     assert!(!first.lease.is_lost());
     side.ack(first).await;
     side.ack(second).await;
-    let mut rest = vec![body(&side.next().await), body(&side.next().await)];
+    let mut rest = [body(&side.next().await), body(&side.next().await)];
     rest.sort();
     assert!(side.within(2 * SECOND).await.is_none(), "nothing came twice");
     side.leave(BOUND).await.unwrap();

@@ -6,18 +6,17 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
-use throughline::{Message, Publisher, Telemetry};
-use throughline_test::{Demands, Entry, Ev, conformance::Broker};
+use throughline::{Publisher, Telemetry};
+use throughline_test::{Demands, conformance::Broker};
 use throughline_tests::{
     Run, WorkerProcess, Workforce,
     a_killed_worker_loses_nothing::{
-        graceful_stops_at_random_points_lose_and_double_nothing, many_kills_lose_nothing_and_break_no_edge,
+        each_member_joins_and_nothing_is_lost, graceful_stops_at_random_points_lose_and_double_nothing,
+        many_kills_lose_nothing_and_break_no_edge,
     },
-    by_tier, within,
+    by_tier, publish_numbers, within,
 };
 
-/// How many messages are published at once.
-const CHUNK: u64 = 1_000;
 /// What a killed worker may have done without a delete: in flight (64), and answers that were not confirmed (1,000).
 const DUPLICATES_PER_KILL: u64 = 64 + 1_000;
 
@@ -53,15 +52,8 @@ impl Workforce for Crew {
 
     async fn publish(&self, telemetry: &Telemetry, messages: u64) {
         let publisher = Publisher::with_telemetry(self.broker.sink(&self.queue), telemetry);
-        for first in (0..messages).step_by(CHUNK as usize) {
-            let ids = first..messages.min(first + CHUNK);
-            let receipts = publisher.send_all(ids.clone().map(|id| Message::new(id.to_string()))).await;
-            for (id, receipt) in ids.clone().zip(receipts) {
-                receipt.unwrap();
-                self.run.record(Entry::new(Ev::Produced, id));
-            }
-            self.published.store(ids.end, Ordering::SeqCst);
-        }
+        let so_far = |published| self.published.store(published, Ordering::SeqCst);
+        publish_numbers(&publisher, &self.run, messages, so_far).await;
     }
 
     async fn wait_until_done(&self, messages: u64) {
@@ -100,18 +92,5 @@ async fn graceful_stops() {
 async fn members_that_join_lose_nothing() {
     let messages = by_tier(20_000, 200_000);
     let crew = Crew::gather("G1", Demands::new().ids(messages).duplicates(0)).await;
-    let first = crew.start(None);
-    let others = async {
-        crew.wait_until_done(messages / 4).await;
-        let second = crew.start(None);
-        crew.wait_until_done(messages / 2).await;
-        [second, crew.start(None)]
-    };
-    let untraced = Telemetry::off();
-    let (others, ()) = tokio::join!(others, crew.publish(&untraced, messages));
-    crew.wait_until_done(messages).await;
-    for worker in [first].into_iter().chain(others) {
-        worker.stop().await;
-    }
-    println!("{}", crew.run.conclude());
+    each_member_joins_and_nothing_is_lost(&crew, messages).await;
 }

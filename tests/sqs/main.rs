@@ -19,3 +19,4 @@ mod spans_name_queue_and_request;
 
 throughline_test::conformance!(site::Account::new());
 throughline_tests::scenarios_anywhere!(site::Account::new());
+throughline_tests::scenarios_at_once!(site::Account::new());

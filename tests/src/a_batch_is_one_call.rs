@@ -138,9 +138,12 @@ pub async fn a_batch_links_to_each_send<B: Site>(broker: &B) {
     for message in arrived.iter().flatten() {
         let send = graph.get(creation(message)).expect("the send span whose context the message carries");
         let process = graph.get(send.parent.expect("sent from a handler")).unwrap();
-        assert_eq!((process.kind, process.name.as_str()), (Kind::Consumer, &*format!("process {first}")));
+        assert_eq!(
+            (process.kind, process.name.as_str()),
+            (Kind::Consumer, &*format!("{} {first}", B::PROCESS))
+        );
     }
-    for span in named(&graph, &format!("process {first}")) {
+    for span in named(&graph, &format!("{} {first}", B::PROCESS)) {
         assert!(span.parent.is_none() && span.status.is_unset(), "{span:?}");
         assert_eq!(span.text("messaging.batch.message_count"), Some(EACH.to_string()));
         assert_eq!(span.text("messaging.operation.type").as_deref(), Some("process"));

@@ -60,7 +60,7 @@ pub async fn a_nacked_message_holds_the_commit_below_it<B: Site>(broker: &B) {
     eventually("everything is committed", committed, |at| at.get(&0) == Some(&10)).await;
     let graph = stage.end().await;
     graph.check(&Expect::new().sends(10).deliveries(18).redeliveries(8)).unwrap();
-    let first = named(&graph, &format!("process {topic}"))[0];
+    let first = named(&graph, &format!("{} {topic}", B::PROCESS))[0];
     assert_eq!(error_type(first).as_deref(), Some("nack"), "one that failed is told on the span");
 }
 
@@ -99,7 +99,7 @@ pub async fn what_cannot_be_decoded_is_set_apart<B: Site>(broker: &B) {
     assert_eq!(header(&letter, dead_letter::ERROR_TYPE), Some("rejected"));
     assert_eq!(header(&letter, dead_letter::ATTEMPTS), Some("1"));
     original_context(&graph, &topic, &letter, POISON);
-    let process = named(&graph, &format!("process {topic}"))[0];
+    let process = named(&graph, &format!("{} {topic}", B::PROCESS))[0];
     assert_eq!(error_type(process).as_deref(), Some("rejected"));
 }
 
@@ -176,7 +176,7 @@ where
     original_context(&graph, &topic, &letter, POISON);
     let expect = Expect::new().sends(MESSAGES + 1).deliveries(2 * MESSAGES + 1..).components(1);
     graph.check(&expect).unwrap();
-    let failed = named(&graph, &format!("process {topic}")).into_iter().filter_map(error_type).count();
+    let failed = named(&graph, &format!("{} {topic}", B::PROCESS)).into_iter().filter_map(error_type).count();
     let panics = if error == "panic" { failed as u64 } else { 0 };
     assert_eq!(counts().panicked, panics, "one handler each");
     assert!((2..=3).contains(&failed), "64, at most 8, 1: {failed}");
@@ -244,7 +244,7 @@ pub async fn layers_go_around_a_batch<B: Site>(broker: &B) {
     assert_eq!(handle.status().counts.nacked, 8 + 8);
     let graph = stage.end().await;
     graph.check(&Expect::new().sends(8).deliveries(8 + 8 + 8).components(1)).unwrap();
-    let errors = named(&graph, &format!("process {topic}")).into_iter().filter_map(error_type);
+    let errors = named(&graph, &format!("{} {topic}", B::PROCESS)).into_iter().filter_map(error_type);
     let errors: Vec<_> = errors.collect();
     assert_eq!(errors[0], "timeout", "of all");
     assert_eq!(errors[1..], ["nack"; 8], "by the middleware, each alone");

@@ -31,7 +31,7 @@ pub async fn a_failure_on_another_thread_leaves_its_dead_letter_in_the_trace<B: 
     let expect = Expect::new().spans(6).sends(2).process_spans(4).links(5).traces(5).components(1);
     graph.check(&expect).unwrap();
     let first = named(&graph, &format!("send {topic}"))[0];
-    let deliveries = named(&graph, &format!("process {topic}"));
+    let deliveries = named(&graph, &format!("{} {topic}", B::PROCESS));
     assert!(deliveries.iter().all(|span| span.links[0].to == first.id));
     assert!(deliveries.iter().all(|span| error_type(span).as_deref() == Some("_OTHER")));
     let send = graph.get(creation(&letter)).expect("the letter carries the context of its send span");

@@ -92,6 +92,7 @@ pub async fn a_handler_that_does_not_end_is_cut_off_and_comes_again<B: Site>(bro
     let graph = stage.end().await;
     let expect = Expect::new().spans(5).sends(2).process_spans(3).links(3).redeliveries(again).components(2);
     graph.check(&expect).unwrap();
-    let errors: Vec<_> = named(&graph, &format!("process {topic}")).into_iter().map(error_type).collect();
+    let errors: Vec<_> =
+        named(&graph, &format!("{} {topic}", B::PROCESS)).into_iter().map(error_type).collect();
     assert_eq!(errors, [Some("cancelled".to_owned()), None, None]);
 }

@@ -41,9 +41,12 @@ pub async fn two_workers_in_a_chain_are_one_pipeline<B: Site>(broker: &B) {
         let send = graph.get(creation).expect("the send span whose context the message carries");
         assert_eq!((send.kind, send.name.as_str()), (Kind::Producer, &*format!("send {second}")));
         let process = graph.get(send.parent.expect("sent from a handler")).unwrap();
-        assert_eq!((process.kind, process.name.as_str()), (Kind::Consumer, &*format!("process {first}")));
+        assert_eq!(
+            (process.kind, process.name.as_str()),
+            (Kind::Consumer, &*format!("{} {first}", B::PROCESS))
+        );
     }
-    for span in named(&graph, &format!("process {first}")) {
+    for span in named(&graph, &format!("{} {first}", B::PROCESS)) {
         assert!(span.status.is_unset() && span.parent.is_none(), "{span:?}");
         let text = |name| span.text(name).unwrap_or_default();
         assert_eq!(text("messaging.operation.type"), "process");

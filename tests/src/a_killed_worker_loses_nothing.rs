@@ -85,3 +85,22 @@ pub async fn graceful_stops_at_random_points_lose_and_double_nothing(crew: &impl
     }
     println!("{}", crew.run().conclude());
 }
+
+/// Three workers come one after the other while this many messages are published, and nobody is killed.
+#[allow(clippy::print_stdout, reason = "the row is shown")]
+pub async fn each_member_joins_and_nothing_is_lost(crew: &impl Workforce, messages: u64) {
+    let first = crew.start(None);
+    let others = async {
+        crew.wait_until_done(messages / 4).await;
+        let second = crew.start(None);
+        crew.wait_until_done(messages / 2).await;
+        [second, crew.start(None)]
+    };
+    let untraced = Telemetry::off();
+    let (others, ()) = tokio::join!(others, crew.publish(&untraced, messages));
+    crew.wait_until_done(messages).await;
+    for worker in [first].into_iter().chain(others) {
+        worker.stop().await;
+    }
+    println!("{}", crew.run().conclude());
+}

@@ -66,7 +66,7 @@ pub async fn two_bad_messages_among_ten_thousand_are_set_aside<B: Site>(broker: 
         let send = graph.get(creation(letter)).unwrap();
         let failed = graph.get(send.parent.unwrap()).unwrap();
         assert_eq!(failed.links[0].to, first.id, "one pipeline");
-        assert_eq!(named(&graph, &format!("process {letters}")).len(), 2);
+        assert_eq!(named(&graph, &format!("{} {letters}", B::PROCESS)).len(), 2);
     }
     assert!(expected.is_empty(), "not as expected: {expected:?}, but {parked:?}");
     run.conclude();

@@ -60,7 +60,7 @@ pub async fn nothing_is_acknowledged_before_the_dead_letter_is_accepted<B: Site>
     let expect = Expect::new().sends(4).process_spans(4 + refused).components(3);
     graph.check(&expect).unwrap();
     let errors: Vec<_> =
-        named(&graph, &format!("process {topic}")).into_iter().filter_map(error_type).collect();
+        named(&graph, &format!("{} {topic}", B::PROCESS)).into_iter().filter_map(error_type).collect();
     assert_eq!(errors.iter().filter(|error| *error == "dead_letter_failed").count(), refused);
     assert_eq!(errors.iter().filter(|error| *error == "rejected").count(), 1);
 }

@@ -29,7 +29,7 @@ pub async fn a_send_from_another_task_or_thread_stays_in_the_trace<B: Site>(brok
     // The forwarded one also links to where it came from.
     let expect = Expect::new().spans(14).sends(7).process_spans(7).links(8).traces(8).components(1);
     graph.check(&expect).unwrap();
-    let process = named(&graph, &format!("process {first}"))[0];
+    let process = named(&graph, &format!("{} {first}", B::PROCESS))[0];
     for send in named(&graph, &format!("send {second}")) {
         assert_eq!(send.parent, Some(process.id));
     }
@@ -52,7 +52,7 @@ pub async fn layers_that_change_the_task_cut_nothing<B: Site>(broker: &B) {
 
     let expect = Expect::new().spans(4).sends(2).process_spans(2).links(2).traces(3).components(1);
     graph.check(&expect).unwrap();
-    let process = named(&graph, &format!("process {first}"))[0];
+    let process = named(&graph, &format!("{} {first}", B::PROCESS))[0];
     assert_eq!(named(&graph, &format!("send {second}"))[0].parent, Some(process.id));
 }
 

@@ -32,7 +32,7 @@ pub async fn a_send_inside_an_actor_is_below_the_message<B: Site>(broker: &B) {
 
     let expect = Expect::new().spans(6).sends(3).process_spans(3).links(3).traces(4).components(1);
     graph.check(&expect).unwrap();
-    let process = named(&graph, &format!("process {first}"))[0];
+    let process = named(&graph, &format!("{} {first}", B::PROCESS))[0];
     for send in named(&graph, &format!("send {second}")) {
         assert_eq!(send.parent, Some(process.id));
     }

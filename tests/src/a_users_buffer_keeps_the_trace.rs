@@ -34,7 +34,7 @@ pub async fn buffers_around_handler_and_publisher_cut_nothing<B: Site>(broker: &
         .components(MESSAGES);
     graph.check(&expect).unwrap();
     let parents: Vec<_> = named(&graph, &format!("send {second}")).iter().map(|send| send.parent).collect();
-    for process in named(&graph, &format!("process {first}")) {
+    for process in named(&graph, &format!("{} {first}", B::PROCESS)) {
         let below = parents.iter().filter(|parent| **parent == Some(process.id)).count();
         assert_eq!(below, 1, "one send below each message");
     }

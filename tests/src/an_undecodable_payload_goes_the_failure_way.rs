@@ -30,7 +30,7 @@ pub async fn without_dead_letters_it_is_held_and_named<B: Site>(broker: &B) {
     assert!(handle.status().is_live());
     let graph = stage.end().await;
     graph.check(&Expect::new().sends(3).process_spans(5..).components(3)).unwrap();
-    let errors = named(&graph, &format!("process {topic}")).into_iter().filter_map(error_type);
+    let errors = named(&graph, &format!("{} {topic}", B::PROCESS)).into_iter().filter_map(error_type);
     let errors: Vec<_> = errors.collect();
     assert!(errors.len() >= 3 && errors.iter().all(|error| error == "rejected"), "{errors:?}");
     assert_eq!(broker.committed(&topic, &group).await.get(&0), Some(&1), "also after the drain");

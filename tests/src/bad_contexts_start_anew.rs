@@ -17,7 +17,7 @@ pub async fn without_a_context_a_trace_begins<B: Site>(broker: &B) {
     let null = headers(&[("traceparent", None), ("tracestate", None)]);
     let (graph, topic) = handle(broker, [Message::new("plain"), null]).await;
     graph.check(&Expect::new().spans(2).process_spans(2).links(0).without_context(2).components(2)).unwrap();
-    for span in named(&graph, &format!("process {topic}")) {
+    for span in named(&graph, &format!("{} {topic}", B::PROCESS)) {
         assert!(span.parent.is_none() && span.status.is_unset());
         assert_eq!(span.text("throughline.context.invalid"), None);
     }
@@ -37,7 +37,7 @@ pub async fn a_malformed_context_counts_as_absent<B: Site>(broker: &B) {
     let messages = bad.map(|value| headers(&[("traceparent", Some(value)), ("tracestate", Some(b"a=1"))]));
     let (graph, topic) = handle(broker, messages).await;
     graph.check(&Expect::new().spans(7).process_spans(7).links(0).without_context(7).components(7)).unwrap();
-    for span in named(&graph, &format!("process {topic}")) {
+    for span in named(&graph, &format!("{} {topic}", B::PROCESS)) {
         assert!(span.parent.is_none() && span.status.is_unset() && span.tracestate.is_empty(), "{span:?}");
         assert_eq!(span.text("throughline.context.invalid").as_deref(), Some("true"), "{span:?}");
     }
@@ -56,7 +56,7 @@ pub async fn of_several_contexts_the_last_valid_one_counts<B: Site>(broker: &B) 
     let (graph, topic) = handle(broker, messages).await;
     let (a, graph) = (parse(A), graph.external(parse(A)).external(parse(B_)));
     graph.check(&Expect::new().spans(5).process_spans(5).links(5).components(1)).unwrap();
-    for span in named(&graph, &format!("process {topic}")) {
+    for span in named(&graph, &format!("{} {topic}", B::PROCESS)) {
         assert_eq!(span.links[0].to, a, "{span:?}");
     }
 }

@@ -40,7 +40,9 @@ pub async fn every_message_is_delivered_whatever_its_headers<B: Site>(broker: &B
         .links(usable)
         .without_context(bad);
     graph.check(&expect).unwrap();
-    for (span, (what, usable, _)) in named(&graph, &format!("process {topic}")).into_iter().zip(&specimens) {
+    for (span, (what, usable, _)) in
+        named(&graph, &format!("{} {topic}", B::PROCESS)).into_iter().zip(&specimens)
+    {
         assert_eq!(span.links.len(), usize::from(*usable), "{what}");
         assert!(span.status.is_unset(), "{what}");
         assert!(span.tracestate.len() <= 32 * 512, "{what}");

@@ -58,6 +58,7 @@ pub mod tracing_spans_nest_both_ways;
 pub mod unsampled_stays_unsampled;
 mod wait;
 pub mod without_an_sdk_the_context_passes;
+mod work;
 mod workforce;
 
 pub use inbox::{Inbox, Told};
@@ -67,7 +68,8 @@ pub use sends::{Tellable, send_until_over};
 pub use site::Site;
 pub use stage::Stage;
 pub use wait::{LONG, eventually, until, within};
-pub use workforce::Workforce;
+pub use work::work;
+pub use workforce::{Workforce, publish_numbers};
 
 macro_rules! list {
     ($name:ident: $($file:ident: $($scenario:ident)+;)+) => {
@@ -93,6 +95,7 @@ macro_rules! list {
 macro_rules! scenarios {
     ($site:expr) => {
         $crate::scenarios_anywhere! { $site }
+        $crate::scenarios_at_once! { $site }
         $crate::scenarios_on_a_log! { $site }
     };
 }
@@ -100,9 +103,6 @@ macro_rules! scenarios {
 list! { scenarios_anywhere:
     a_batch_is_one_call: messages_without_a_context_are_in_batches_too;
     a_dead_letter_keeps_the_creation_context: a_failure_on_another_thread_leaves_its_dead_letter_in_the_trace;
-    a_drain_loses_nothing:
-        a_stop_in_the_middle_is_exact
-        a_handler_that_does_not_end_is_cut_off_and_comes_again;
     a_full_stack_is_waited_for:
         nothing_is_called_before_it_is_ready
         a_limit_in_the_stack_holds;
@@ -123,7 +123,6 @@ list! { scenarios_anywhere:
     one_relation_a_worker: parent_and_link_is_one_trace;
     pause_is_not_shutdown:
         an_idle_worker_is_paused_and_resumes
-        a_running_handler_keeps_its_message_while_paused
         a_paused_worker_drains
         a_pause_while_backing_off_holds;
     probes_say_what_is: liveness_and_readiness_follow_the_state;
@@ -143,6 +142,15 @@ list! { scenarios_anywhere:
     without_an_sdk_the_context_passes:
         no_sdk_passes_it_on
         a_provider_that_was_shut_down_passes_it_on;
+}
+
+// What a broker makes slow that hands out to streams which are closed already, or keeps back what is behind another of its
+// key.
+list! { scenarios_at_once:
+    a_drain_loses_nothing:
+        a_stop_in_the_middle_is_exact
+        a_handler_that_does_not_end_is_cut_off_and_comes_again;
+    pause_is_not_shutdown: a_running_handler_keeps_its_message_while_paused;
 }
 
 // What names partitions and offsets, headers that only a log carries as they are, or delays below a second.

@@ -31,12 +31,12 @@ pub async fn parent_and_link_is_one_trace<B: Site>(broker: &B) {
     graph.check(&expect).unwrap();
     for topic in &topics[..2] {
         let send = named(&graph, &format!("send {topic}"))[0];
-        let process = named(&graph, &format!("process {topic}"))[0];
+        let process = named(&graph, &format!("{} {topic}", B::PROCESS))[0];
         assert_eq!(process.parent, Some(send.id));
         assert!(process.parent_is_remote);
         assert_eq!(process.links.iter().map(|link| link.to).collect::<Vec<_>>(), [send.id]);
     }
-    assert_eq!(named(&graph, &format!("process {}", topics[2]))[0].parent, None);
+    assert_eq!(named(&graph, &format!("{} {}", B::PROCESS, topics[2]))[0].parent, None);
 }
 
 /// A message older than an hour begins a trace whatever the relation.
@@ -56,6 +56,6 @@ pub async fn an_old_message_is_only_linked_to<B: Site>(broker: &B) {
     let expect = Expect::new().spans(4).sends(2).process_spans(2).links(2).traces(3).components(2);
     graph.check(&expect).unwrap();
     let parents: Vec<_> =
-        named(&graph, &format!("process {topic}")).iter().map(|s| s.parent.is_some()).collect();
+        named(&graph, &format!("{} {topic}", B::PROCESS)).iter().map(|s| s.parent.is_some()).collect();
     assert_eq!(parents, [true, false]);
 }

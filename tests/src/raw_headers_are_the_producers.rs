@@ -33,13 +33,15 @@ pub async fn the_accessor_gives_the_process_context<B: Site>(broker: &B) {
 
     graph.check(&Expect::new().spans(5).sends(1).process_spans(1).links(1).traces(2).components(1)).unwrap();
     let send = named(&graph, &format!("send {topic}"))[0].id;
-    let process = named(&graph, &format!("process {topic}"))[0].id;
+    let process = named(&graph, &format!("{} {topic}", B::PROCESS))[0].id;
     assert_eq!(named(&graph, "work")[0].parent, Some(send));
     assert_eq!(named(&graph, "child")[0].parent, Some(process));
     assert_eq!(named(&graph, "asked")[0].parent, Some(process));
     let raw = format!("00-{:032x}-{:016x}-01", send.trace, send.span);
     assert_eq!(header(&message, "traceparent"), Some(raw.as_str()), "the producer's bytes");
-    assert_eq!(message.headers().len(), 1);
+    // Pub/Sub's has a copy for Google's clients.
+    let others = message.headers().iter().filter(|header| !header.name.ends_with("traceparent"));
+    assert_eq!(others.count(), 0);
     assert_eq!(message.creation_context().map(|context| SpanRef::from(&context)), Some(send));
     assert_eq!(SpanRef::from(message.context().span().span_context()), process);
 }

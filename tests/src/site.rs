@@ -8,6 +8,9 @@ pub trait Site: Broker {
     /// Its name, as in a row of the guarantees.
     const NAME: &'static str;
 
+    /// What the handling of a message is called in the names of spans.
+    const PROCESS: &'static str = "process";
+
     /// How many messages are many. Tier 1 takes fewer where each costs a request.
     const MANY: usize = 50_000;
 

@@ -53,7 +53,7 @@ pub async fn each_delivery_is_one_linked_process_span<B: Site>(broker: &B) {
 
     let expect = Expect::new().spans(9).sends(2).process_spans(7).links(7).traces(9).components(2);
     graph.check(&expect).unwrap();
-    let bad: Vec<_> = named(&graph, &format!("process {topic}"))
+    let bad: Vec<_> = named(&graph, &format!("{} {topic}", B::PROCESS))
         .into_iter()
         .filter(|span| offset(span) == Some("0".to_owned()))
         .collect();

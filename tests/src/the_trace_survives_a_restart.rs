@@ -61,7 +61,7 @@ async fn restart<B: Site>(broker: &B, panics: bool) {
 
     let expect = Expect::new().spans(5).sends(2).process_spans(3).links(3).redeliveries(again).components(2);
     graph.check(&expect).unwrap();
-    let spans = named(&graph, &format!("process {topic}"));
+    let spans = named(&graph, &format!("{} {topic}", B::PROCESS));
     let errors: Vec<_> = spans.iter().map(|span| error_type(span)).collect();
     assert_eq!(errors, [Some("cancelled".to_owned()), None, None]);
 }

@@ -33,7 +33,7 @@ pub async fn each_try_is_linked_to_the_one_before<B: Site>(broker: &B) {
         Expect::new().spans(6).sends(2).process_spans(2).attempts(2).links(4).traces(3).components(1);
     graph.check(&expect).unwrap();
     let (tries, process) =
-        (named(&graph, &format!("attempt {first}")), named(&graph, &format!("process {first}")));
+        (named(&graph, &format!("attempt {first}")), named(&graph, &format!("{} {first}", B::PROCESS)));
     let [second_try, third_try] = tries[..] else { panic!("{tries:?}") };
     assert_eq!(second_try.links[0].to, process[0].id);
     assert_eq!(third_try.links[0].to, second_try.id);
@@ -66,5 +66,5 @@ pub async fn only_the_failure_that_surfaces_is_an_error<B: Site>(broker: &B) {
     graph.check(&expect).unwrap();
     let errors = |name: &str| -> Vec<_> { named(&graph, name).into_iter().map(error_type).collect() };
     assert_eq!(errors(&format!("attempt {topic}")), [None, Some("_OTHER".to_owned())]);
-    assert_eq!(errors(&format!("process {topic}")), [Some("_OTHER".to_owned()), None]);
+    assert_eq!(errors(&format!("{} {topic}", B::PROCESS)), [Some("_OTHER".to_owned()), None]);
 }

@@ -15,7 +15,7 @@ use tracing_subscriber::{Layer, layer::SubscriberExt};
 pub async fn a_log_span_is_between_process_and_send<B: Site>(broker: &B) {
     let (graph, topics) = handle(broker, LevelFilter::INFO).await;
     graph.check(&Expect::new().spans(4).sends(2).process_spans(1).links(1).components(1)).unwrap();
-    let process = named(&graph, &format!("process {}", topics[0]))[0];
+    let process = named(&graph, &format!("{} {}", B::PROCESS, topics[0]))[0];
     let work = named(&graph, "work")[0];
     assert_eq!(work.parent, Some(process.id));
     assert_eq!(named(&graph, &format!("send {}", topics[1]))[0].parent, Some(work.id));
@@ -25,7 +25,7 @@ pub async fn a_log_span_is_between_process_and_send<B: Site>(broker: &B) {
 pub async fn a_log_filter_cuts_nothing<B: Site>(broker: &B) {
     let (graph, topics) = handle(broker, LevelFilter::OFF).await;
     graph.check(&Expect::new().spans(3).sends(2).process_spans(1).links(1).components(1)).unwrap();
-    let process = named(&graph, &format!("process {}", topics[0]))[0];
+    let process = named(&graph, &format!("{} {}", B::PROCESS, topics[0]))[0];
     assert_eq!(named(&graph, &format!("send {}", topics[1]))[0].parent, Some(process.id));
 }
 

@@ -31,6 +31,9 @@ pub(crate) const CONTEXT: [(&str, Option<&str>); 3] = [
     ("baggage", None),
 ];
 
+/// A `traceparent` has so many bytes at least (W3C Trace Context, 3.2).
+const SHORTEST: usize = 55;
+
 pub(crate) type Attributes = HashMap<String, String>;
 
 /// A message to send to this topic, given by its full name, and its size as a request. `google`: with copies of the
@@ -136,11 +139,14 @@ fn own_attributes(headers: &Headers, topic: &str) -> Result<Attributes, Error> {
 fn write_context(headers: &Headers, attributes: &mut Attributes, google: bool, mut room: usize) {
     let last = |name: &str| {
         let mut found = headers.iter().rev().filter(|header| header.name.eq_ignore_ascii_case(name));
-        found.find_map(|header| text_of(header.value.as_ref()?))
+        found.find_map(|header| Some((&*header.name, text_of(header.value.as_ref()?)?)))
     };
+    // What is no context of ours is sent as it is, and as nothing else.
+    let is_context = |(name, value): (&str, &str)| name == CONTEXT[0].0 && value.len() >= SHORTEST;
+    let google = google && last(CONTEXT[0].0).is_some_and(is_context);
     for (name, copy) in CONTEXT {
-        let Some(value) = last(name) else { continue };
-        for name in [Some(name), copy.filter(|_| google)].into_iter().flatten() {
+        let Some((written, value)) = last(name) else { continue };
+        for name in [Some(written), copy.filter(|_| google)].into_iter().flatten() {
             // The lengths around it may grow by some bytes too.
             let more = entry(name.len(), value.len()) + 8;
             if attributes.len() >= MOST_ATTRIBUTES || more > room {

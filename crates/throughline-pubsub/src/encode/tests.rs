@@ -81,10 +81,18 @@ fn what_googles_clients_noted_before_is_not_sent_on() {
     let stale = Message::new("m")
         .with_header("googclient_traceparent", "00-00000000000000000000000000000001-0000000000000001-01")
         .with_header("googclient_deliveryattempt", "3")
-        .with_header("Traceparent", PARENT);
+        .with_header("traceparent", PARENT);
     let written = attributes(&stale);
     assert_eq!(written.len(), 2);
     assert_eq!([&written["traceparent"], &written["googclient_traceparent"]], [PARENT, PARENT]);
+}
+
+#[test]
+fn what_is_no_context_of_ours_is_sent_as_it_is() {
+    for (name, value) in [("Traceparent", PARENT), ("traceparent", "not one")] {
+        let written = attributes(&Message::new("m").with_header(name, value));
+        assert_eq!((written.len(), &*written[name]), (1, value));
+    }
 }
 
 #[test]

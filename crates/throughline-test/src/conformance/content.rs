@@ -69,7 +69,7 @@ fn specimens() -> Vec<(&'static str, Message)> {
         ("a null header", header("null", None)),
         ("an empty header", header("empty", Some(b""))),
         ("a header that is not UTF-8", header("bin", Some(b"\xff\x00\xfe"))),
-        ("a header name that is not ASCII", header("Ünïcode", Some(b"x"))),
+        ("a header name that is not ASCII", header("nön-ascii", Some(b"x"))),
         ("an empty header name", header("", Some(b"y"))),
         ("names in another case", header("Traceparent", Some(b"not one"))),
     ];

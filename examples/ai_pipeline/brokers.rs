@@ -1,6 +1,8 @@
 //! What carries each hop. It is chosen at run time, so its types are hidden: `BoxSink` and `BoxSubscription`.
 
 use crate::args::{self, Args};
+#[cfg(feature = "real")]
+use crate::real::Real;
 use throughline::{BoxError, BoxSink, BoxSubscription, memory::Memory};
 
 /// How many partitions each topic has.
@@ -28,6 +30,8 @@ pub(crate) struct Brokers {
 #[derive(Clone)]
 enum Kind {
     Memory(Memory),
+    #[cfg(feature = "real")]
+    Real(Real),
 }
 
 impl Hop {
@@ -63,6 +67,9 @@ impl Brokers {
     pub(crate) fn of(args: &Args, prefix: &str) -> Result<Self, BoxError> {
         let kind = match args.brokers {
             args::Brokers::Memory => Kind::Memory(Memory::new()),
+            #[cfg(feature = "real")]
+            args::Brokers::Real => Kind::Real(Real::from_env()?),
+            #[cfg(not(feature = "real"))]
             args::Brokers::Real => {
                 let command = "cargo run --features real --example ai_pipeline -- --brokers real";
                 return Err(
@@ -78,6 +85,8 @@ impl Brokers {
         for hop in Hop::ALL {
             match &self.kind {
                 Kind::Memory(memory) => memory.create_topic(&hop.name(&self.prefix), PARTITIONS)?,
+                #[cfg(feature = "real")]
+                Kind::Real(real) => real.create(hop, &self.prefix).await?,
             }
         }
         Ok(())
@@ -86,6 +95,8 @@ impl Brokers {
     pub(crate) fn sink(&self, hop: Hop) -> BoxSink {
         match &self.kind {
             Kind::Memory(memory) => BoxSink::new(memory.topic(hop.name(&self.prefix))),
+            #[cfg(feature = "real")]
+            Kind::Real(real) => real.sink(hop, &self.prefix),
         }
     }
 
@@ -94,6 +105,8 @@ impl Brokers {
             Kind::Memory(memory) => {
                 BoxSubscription::new(memory.subscribe(hop.name(&self.prefix)).group(hop.reader()))
             }
+            #[cfg(feature = "real")]
+            Kind::Real(real) => real.subscription(hop, &self.prefix),
         }
     }
 }

@@ -4,7 +4,11 @@ use crate::{
     args::{Args, How, Role},
     roles::{GRACE, Ground},
 };
-use std::{path::Path, process::Stdio, time::Duration};
+use std::{
+    path::Path,
+    process::Stdio,
+    time::{Duration, Instant},
+};
 use throughline::BoxError;
 use tokio::{
     process::{Child, Command},
@@ -15,6 +19,10 @@ use tokio::{
 
 /// How long to wait before a role is started again.
 const BACKOFF: Duration = Duration::from_millis(200);
+
+/// A role that so often in a row lives no longer than this has something wrong that no restart mends.
+const SHORT_LIFE: Duration = Duration::from_secs(1);
+const SHORT_LIVES: u32 = 5;
 
 pub(crate) struct Children {
     keepers: JoinSet<Result<(), BoxError>>,
@@ -65,15 +73,26 @@ impl Children {
 }
 
 async fn keep(role: Role, mut command: Command, mut over: watch::Receiver<bool>) -> Result<(), BoxError> {
+    let mut short_lives = 0;
     loop {
+        let started = Instant::now();
         let mut child = command.spawn()?;
+        // Out of the child, since waiting for it would close it.
+        let stdin = child.stdin.take();
         eprintln!("{} is process {}", role.name(), child.id().unwrap_or_default());
         let ended = tokio::select! {
             status = child.wait() => Some(status?),
             () = told(&mut over) => None,
         };
-        let Some(status) = ended else { return end(role, child).await };
+        let Some(status) = ended else {
+            drop(stdin);
+            return end(role, child).await;
+        };
         eprintln!("{} ended: {status}", role.name());
+        short_lives = if started.elapsed() < SHORT_LIFE { short_lives + 1 } else { 0 };
+        if short_lives >= SHORT_LIVES {
+            return Err(format!("{} does not stay alive: {status}", role.name()).into());
+        }
         sleep(BACKOFF).await;
     }
 }
@@ -83,7 +102,6 @@ async fn told(over: &mut watch::Receiver<bool>) {
 }
 
 async fn end(role: Role, mut child: Child) -> Result<(), BoxError> {
-    drop(child.stdin.take());
     match timeout(GRACE * 2, child.wait()).await {
         Ok(status) if status.as_ref().is_ok_and(|status| status.success()) => Ok(()),
         Ok(status) => Err(format!("{} did not end cleanly: {}", role.name(), status?).into()),

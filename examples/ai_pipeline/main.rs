@@ -18,6 +18,8 @@ mod embedding;
 mod http;
 mod ingress;
 mod model;
+#[cfg(feature = "real")]
+mod real;
 mod replay;
 mod report;
 mod roles;

@@ -10,7 +10,11 @@ use crate::{
 use axum::Router;
 use std::{future::Future, net::SocketAddr, path::PathBuf, time::Duration};
 use throughline::{BoxError, Publisher, Runtime, Telemetry, shutdown_signal};
-use tokio::{io::AsyncReadExt, net::TcpListener, sync::watch, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    sync::{oneshot, watch},
+    task::JoinHandle,
+};
 
 /// How long a role may take to finish what it has begun.
 pub(crate) const GRACE: Duration = Duration::from_secs(20);
@@ -26,7 +30,8 @@ pub(crate) struct Ground {
 
 /// Roles that run in this process.
 pub(crate) struct Running {
-    pub(crate) runtime: Runtime,
+    runtime: Runtime,
+    workers: usize,
     servers: Vec<JoinHandle<std::io::Result<()>>>,
     over: watch::Sender<bool>,
 }
@@ -51,25 +56,30 @@ pub(crate) async fn run(args: &Args, role: Role) -> Result<(), BoxError> {
     let telemetry = telemetry::in_files(args, role.name(), &folder)?;
     let mut running = Running::new(telemetry.clone())?;
     running.start(role, &ground).await?;
-    let mut byte = [0];
-    let parent_gone = async move {
-        let mut stdin = tokio::io::stdin();
-        while stdin.read(&mut byte).await.is_ok_and(|read| read > 0) {}
-    };
     let told = async {
         tokio::select! {
             () = shutdown_signal() => {}
-            () = parent_gone => {}
+            () = stdin_ended() => {}
         }
     };
     running.until(told).await?;
     Ok(telemetry.flushed(Duration::from_secs(5)).await?)
 }
 
+/// On a thread that nobody waits for: one of the runtime's would keep the process alive until stdin ends.
+async fn stdin_ended() {
+    let (ended, told) = oneshot::channel();
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        let _ = ended.send(());
+    });
+    let _ = told.await;
+}
+
 impl Running {
     pub(crate) fn new(telemetry: Telemetry) -> Result<Self, BoxError> {
         let runtime = Runtime::new(telemetry)?.grace(GRACE);
-        Ok(Running { runtime, servers: Vec::new(), over: watch::Sender::new(false) })
+        Ok(Running { runtime, workers: 0, servers: Vec::new(), over: watch::Sender::new(false) })
     }
 
     pub(crate) async fn start(&mut self, role: Role, ground: &Ground) -> Result<(), BoxError> {
@@ -91,6 +101,7 @@ impl Running {
             Role::Letters => store::letters(subscription(Hop::DeadLetters), database),
         };
         self.runtime.spawn(worker);
+        self.workers += 1;
         Ok(())
     }
 
@@ -107,7 +118,7 @@ impl Running {
 
     /// Runs until told; then the servers answer what they took, and the workers finish.
     pub(crate) async fn until(self, told: impl Future<Output = ()>) -> Result<(), BoxError> {
-        let Running { runtime, servers, over } = self;
+        let Running { runtime, workers, servers, over } = self;
         let stopped = async {
             told.await;
             over.send_replace(true);
@@ -115,6 +126,11 @@ impl Running {
                 let _ = tokio::time::timeout(GRACE, server).await;
             }
         };
+        // A runtime without a worker has nothing to wait for, which a role of HTTP alone has not either.
+        if workers == 0 {
+            stopped.await;
+            return Ok(runtime.until(std::future::ready(())).await?);
+        }
         Ok(runtime.until(stopped).await?)
     }
 }

@@ -1,5 +1,7 @@
 //! The example `ai_pipeline` on the embedded broker: everything arrives, and every span hangs where it must.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says that it failed by a panic")]
+
 use throughline_test::read_spans;
 use throughline_tests::pipeline::{Spans, Summary, Tied, assert_every_edge, command, summary};
 

@@ -47,9 +47,12 @@ impl Sqs {
         Sqs::with(Setup::Own(client))
     }
 
-    /// A server on this machine that takes any credentials (ElasticMQ, `LocalStack`), as `http://127.0.0.1:9324`.
+    /// A server on this machine that takes any credentials (ElasticMQ, `LocalStack`), as `http://127.0.0.1:9324` or
+    /// `127.0.0.1:9324`.
     pub fn local(endpoint: impl Into<String>) -> Self {
-        Sqs::with(Setup::Local(endpoint.into()))
+        let endpoint = endpoint.into();
+        let with_scheme = if is_url(&endpoint) { endpoint } else { format!("http://{endpoint}") };
+        Sqs::with(Setup::Local(with_scheme))
     }
 
     fn with(setup: Setup) -> Self {

@@ -24,7 +24,7 @@ const LOOK: Duration = Duration::from_millis(50);
 const SHOW: Duration = Duration::from_millis(500);
 
 /// After this long without any progress the rest counts as lost.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 pub(crate) async fn run(args: &Args) -> Result<Report, BoxError> {
     let documents = documents::read(&args.paths, args.repeat)?;

@@ -18,6 +18,9 @@ use throughline_core::{ByteString, Error, ErrorKind};
 /// How long the servers may take to describe one topic.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long events are listened to at a time.
+const HEARING: Duration = Duration::from_millis(10);
+
 /// A consumer that has seen its servers and its topics.
 pub(crate) fn connect(plan: &Plan, exchange: &Exchange) -> Result<BaseConsumer<Context>, Error> {
     let servers = plan.kafka.servers();
@@ -111,9 +114,10 @@ pub(crate) fn missing(consumer: &BaseConsumer<Context>, topics: &[String]) -> Op
     Some(missing)
 }
 
-/// Errors of the connection, and requests for a token, come as events, and only to who polls.
+/// Errors of the connection, and requests for a token, come as events, and only to who polls. A poll that does not wait
+/// takes a single one, which may be a line of the client's log: what matters would be heard after all of these.
 pub(crate) fn hear(consumer: &BaseConsumer<Context>) {
-    while let Some(event) = consumer.poll(Duration::ZERO) {
+    while let Some(event) = consumer.poll(HEARING) {
         drop(event);
     }
 }

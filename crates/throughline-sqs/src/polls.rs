@@ -53,6 +53,8 @@ struct State {
     failures: u32,
     /// The failures were that nobody answered.
     lost: bool,
+    /// Nobody answered at some time since the last poll that went well.
+    was_lost: bool,
     not_before: Option<Instant>,
     /// The identity of a receive that failed: its answer may be lost.
     attempt: Option<String>,
@@ -129,6 +131,7 @@ impl Polls {
         let deliveries: Vec<_> = natives.into_iter().filter_map(|native| self.delivery(native)).collect();
         let mut state = self.state();
         let was_away = std::mem::take(&mut state.failures) > 0;
+        state.was_lost = false;
         state.not_before = None;
         if count >= asked {
             state.target = (state.target * 2).min(self.settings.pollers);
@@ -156,11 +159,12 @@ impl Polls {
 
     fn failed(&self, error: &Error, attempt: Option<String>) {
         let lost = matches!(error.kind(), ErrorKind::Unreachable | ErrorKind::Timeout);
-        let longest = if lost { LONGEST_AWAY } else { LONGEST_REFUSED };
         let mut state = self.state();
         state.target = 1;
-        // A server that comes back may refuse for a moment (that a queue does not exist, before it has read what it kept):
-        // that it was away for long is no reason to let the first refusal wait long.
+        state.was_lost |= lost;
+        // A server that comes back may refuse for a while (that a queue does not exist, before it has read what it kept):
+        // that it was away for long is no reason to let the first refusal wait long, nor any that follows it.
+        let longest = if state.was_lost { LONGEST_AWAY } else { LONGEST_REFUSED };
         if std::mem::replace(&mut state.lost, lost) != lost {
             state.failures = 0;
         }

@@ -156,9 +156,13 @@ fn attempts(graph: &Graph, report: &mut Report) {
     for span in &graph.spans {
         let Some(number) = delivery::attempt(span) else { continue };
         report.attempts += 1;
-        let process = span.parent.and_then(|parent| graph.get(parent));
-        match process.filter(|process| process.kind == Kind::Consumer) {
-            Some(process) => tries.entry(process.id).or_default().push((number, span)),
+        // One that was not exported, and that the user says is elsewhere, is taken for what it must be.
+        let is_process = |id: &SpanRef| match graph.get(*id) {
+            Some(above) => above.kind == Kind::Consumer,
+            None => graph.external.contains(id),
+        };
+        match span.parent.filter(is_process) {
+            Some(process) => tries.entry(process).or_default().push((number, span)),
             None => report.broken_edges.push(broken(span, span.parent, Fault::AttemptOutside)),
         }
     }

@@ -267,6 +267,18 @@ fn attempts_are_chained_inside_the_process_span() {
 }
 
 #[test]
+fn attempts_whose_process_span_died_with_its_process_are_explained_by_that() {
+    let mut spans = pipeline();
+    spans.retain(|span| span.id != PROCESS);
+    let outside = |graph: Graph| {
+        let edges = graph.report(&Expect::new()).broken_edges;
+        edges.iter().filter(|edge| edge.fault == Fault::AttemptOutside).count()
+    };
+    assert!(outside(Graph::new(spans.clone())) > 0);
+    assert_eq!(outside(Graph::new(spans).external(PROCESS)), 0);
+}
+
+#[test]
 fn a_cut_pipeline_is_two_components() {
     let mut spans = pipeline();
     spans[5].links.clear();

@@ -72,7 +72,7 @@ fn a_role_killed_ten_times_loses_no_document_and_breaks_no_edge() {
         let stored = killed * TIMES * CORPUS / (2 * KILLS);
         while !roles.lock().unwrap().are_up(stored) {
             assert!(running.try_wait().unwrap().is_none(), "it ended after {killed} kills");
-            assert!(since.elapsed() < Duration::from_secs(120), "nothing is stored after {killed} kills");
+            assert!(since.elapsed() < Duration::from_secs(300), "nothing is stored after {killed} kills");
             thread::sleep(Duration::from_millis(20));
         }
         thread::sleep(Duration::from_millis(fastrand::u64(0..300)));

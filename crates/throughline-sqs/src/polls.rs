@@ -25,7 +25,7 @@ const PROPAGATION: [&str; 3] = ["traceparent", "tracestate", "baggage"];
 /// The first wait after an error; then it doubles.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// The longest wait where nobody answered: a server that is back is found soon.
-const LONGEST_AWAY: Duration = Duration::from_secs(3);
+const LONGEST_AWAY: Duration = Duration::from_secs(2);
 /// The longest wait after a refusal.
 const LONGEST_REFUSED: Duration = Duration::from_secs(8);
 

@@ -42,6 +42,25 @@ impl Destination {
             client_id: None,
         }
     }
+
+    /// Host and port of a URL, as [`server`](Self::server) has them; the port of its scheme where it names none. `None`
+    /// for what is no URL.
+    ///
+    /// ```
+    /// use throughline_core::Destination;
+    ///
+    /// assert_eq!(Destination::server_of("http://127.0.0.1:9324/0/q"), Some(("127.0.0.1".into(), 9324)));
+    /// assert_eq!(Destination::server_of("https://pubsub.googleapis.com"), Some(("pubsub.googleapis.com".into(), 443)));
+    /// ```
+    pub fn server_of(url: &str) -> Option<(ByteString, u16)> {
+        let (scheme, rest) = url.split_once("://")?;
+        let authority = rest.split('/').next()?;
+        let standard = if scheme == "http" { 80 } else { 443 };
+        match authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => Some((host.into(), port.parse().ok()?)),
+            _ => Some((authority.into(), standard)),
+        }
+    }
 }
 
 /// Everything the broker said about one received message that is not its content.

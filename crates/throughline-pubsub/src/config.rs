@@ -149,19 +149,8 @@ impl PubSub {
         let mut destination = Destination::new(ByteString::from_static(SYSTEM), names::short(topic));
         destination.subscription = subscription.map(|name| names::short(name).into());
         let url = self.emulator_url().ok().flatten().or_else(|| self.setup.endpoint.clone());
-        destination.server = server(url.as_deref().unwrap_or(SERVICE));
+        destination.server = Destination::server_of(url.as_deref().unwrap_or(SERVICE));
         Arc::new(destination)
-    }
-}
-
-/// Host and port of a URL.
-fn server(url: &str) -> Option<(ByteString, u16)> {
-    let (scheme, rest) = url.split_once("://")?;
-    let authority = rest.split('/').next()?;
-    let standard = if scheme == "http" { 80 } else { 443 };
-    match authority.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => Some((host.into(), port.parse().ok()?)),
-        _ => Some((authority.into(), standard)),
     }
 }
 

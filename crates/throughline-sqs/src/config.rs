@@ -109,20 +109,9 @@ pub(crate) fn is_fifo(queue: &str) -> bool {
 pub(crate) fn destination(queue: &str) -> Arc<Destination> {
     let mut destination = Destination::new(ByteString::from_static(SYSTEM), name_of(queue));
     if is_url(queue) {
-        (destination.url, destination.server) = (Some(queue.into()), server(queue));
+        (destination.url, destination.server) = (Some(queue.into()), Destination::server_of(queue));
     }
     Arc::new(destination)
-}
-
-/// Host and port of a URL.
-fn server(url: &str) -> Option<(ByteString, u16)> {
-    let (scheme, rest) = url.split_once("://")?;
-    let authority = rest.split('/').next()?;
-    let standard = if scheme == "http" { 80 } else { 443 };
-    match authority.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => Some((host.into(), port.parse().ok()?)),
-        _ => Some((authority.into(), standard)),
-    }
 }
 
 impl fmt::Debug for Sqs {
@@ -146,9 +135,9 @@ mod tests {
         let url = "https://sqs.eu-west-1.amazonaws.com/123456789012/orders.fifo";
         assert_eq!((name_of(url), name_of("orders")), ("orders.fifo", "orders"));
         assert!(is_fifo(url) && !is_fifo("orders"));
-        assert_eq!(server(url), Some(("sqs.eu-west-1.amazonaws.com".into(), 443)));
-        assert_eq!(server("http://127.0.0.1:9324/0/q"), Some(("127.0.0.1".into(), 9324)));
-        assert_eq!(server("http://[::1]/q"), Some(("[::1]".into(), 80)));
+        assert_eq!(Destination::server_of(url), Some(("sqs.eu-west-1.amazonaws.com".into(), 443)));
+        assert_eq!(Destination::server_of("http://127.0.0.1:9324/0/q"), Some(("127.0.0.1".into(), 9324)));
+        assert_eq!(Destination::server_of("http://[::1]/q"), Some(("[::1]".into(), 80)));
         assert_eq!(destination("orders").server, None);
     }
 

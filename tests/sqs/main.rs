@@ -7,6 +7,7 @@ mod a_context_is_found_wherever_it_is;
 mod a_fifo_queue_keeps_its_order;
 mod a_killed_server_heals;
 mod a_killed_worker_loses_nothing;
+mod a_queue_comes_back;
 mod a_redrive_policy_keeps_the_trace;
 mod a_slow_handler_keeps_its_lease;
 mod a_stop_leaves_nothing_hidden;

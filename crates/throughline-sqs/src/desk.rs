@@ -2,6 +2,7 @@
 
 use crate::owed::{Answer, BATCH, Batch, Claim, Entry, Pending, Work};
 use std::{
+    cmp::Reverse,
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -53,6 +54,8 @@ struct Held {
     until: Instant,
     /// Its extension is under way.
     extending: bool,
+    /// The last one failed, so the next waits for this moment.
+    extend_again: Option<Instant>,
 }
 
 impl Desk {
@@ -78,7 +81,8 @@ impl Desk {
         let ticket = state.next;
         state.next += 1;
         let until = now + self.visibility;
-        state.held.insert(ticket, Held { claim, lease, received: now, until, extending: false });
+        let held = Held { claim, lease, received: now, until, extending: false, extend_again: None };
+        state.held.insert(ticket, held);
         let look = now + self.visibility / 2;
         if state.next_lease.is_none_or(|next| look < next) {
             state.next_lease = Some(look);
@@ -213,19 +217,22 @@ impl Desk {
     ) {
         let mut state = self.state();
         let mut lost = Vec::new();
+        let again = Instant::now() + self.visibility / 8;
         for (at, ticket) in tickets.iter().enumerate() {
             let failure = failures.iter().find(|(place, _)| *place == at).map(|(_, error)| error.kind());
             let gone = failure.is_some_and(|kind| matches!(kind, ErrorKind::LeaseLost | ErrorKind::Config));
             if gone {
-                lost.extend(state.held.remove(ticket));
+                lost.extend(state.lose(*ticket, self.visibility));
             } else if let Some(held) = state.held.get_mut(ticket) {
                 held.extending = false;
-                if failure.is_none() && !all_failed {
+                let failed = failure.is_some() || all_failed;
+                held.extend_again = failed.then_some(again);
+                if !failed {
                     held.until = asked + self.visibility;
                 }
             }
         }
-        let soon = Instant::now() + if all_failed { self.visibility / 8 } else { Duration::ZERO };
+        let soon = if all_failed { again } else { Instant::now() };
         state.next_lease = Some(state.next_lease.map_or(soon, |next| next.min(soon)));
         self.tell_lost(lost);
         drop(state);
@@ -299,25 +306,36 @@ impl State {
         }
     }
 
+    /// Takes out what is no longer ours, and gives back what came after it in its group, which would overtake it.
+    fn lose(&mut self, ticket: u64, visibility: Duration) -> Option<Held> {
+        let held = self.held.remove(&ticket)?;
+        if let Some(group) = &held.claim.group {
+            self.give_back_group(group, ticket, visibility);
+        }
+        Some(held)
+    }
+
     /// Finds leases that are to be extended, and takes out those that have ended.
     fn leases(&mut self, now: Instant, visibility: Duration, work: &mut Work) -> Vec<Held> {
         if self.next_lease.is_none_or(|next| next > now) {
             return Vec::new();
         }
         let is_over = |held: &Held| held.until <= now || now >= held.received + LONGEST;
-        let over: Vec<u64> =
+        let mut over: Vec<u64> =
             self.held.iter().filter(|(_, held)| is_over(held)).map(|(ticket, _)| *ticket).collect();
-        let lost = over.iter().filter_map(|ticket| self.held.remove(ticket)).collect();
+        // The last first: what ended is not given back.
+        over.sort_unstable_by_key(|ticket| Reverse(*ticket));
+        let lost = over.iter().filter_map(|ticket| self.lose(*ticket, visibility)).collect();
         // Those that are due soon go along: fewer calls, and what was received together stays together.
         let soon = now + visibility / 8;
         let mut due = Vec::new();
         let mut next: Option<Instant> = None;
         for (ticket, held) in &mut self.held {
-            let at = held.until - visibility / 2;
+            let at = held.extend_again.unwrap_or(held.until - visibility / 2);
             if held.extending {
                 continue;
             }
-            if at <= soon {
+            if at <= if held.extend_again.is_some() { now } else { soon } {
                 held.extending = true;
                 let left = (held.received + LONGEST).saturating_duration_since(now);
                 due.push((*ticket, held.claim.handle.clone(), visibility.min(left)));

@@ -75,12 +75,15 @@ pub(crate) fn encode(message: &Message, queue: &str, style: Style) -> Result<Enc
     let types = extensions.get::<AttributeTypes>();
     let mut attributes = own_attributes(message, queue, style.fifo, types)?;
     if let Some(packed) = pack(message.headers()) {
-        if attributes.len() < MOST_ATTRIBUTES {
+        // As it came, nobody can make it smaller: what is ours gives way, or it would fail for ever.
+        let more = DEAD_LETTER.len() + STRING.len() + packed.len();
+        let size = body.len() + attributes.iter().map(size_of).sum::<usize>();
+        if attributes.len() < MOST_ATTRIBUTES && size + more <= MOST_BYTES {
             attributes.insert(DEAD_LETTER.to_owned(), attribute(queue, DEAD_LETTER, packed.into(), None)?);
         } else {
             tracing::warn!(
                 queue,
-                "a dead letter has ten attributes of its own: why it failed is not written to it"
+                "a dead letter is as large as SQS takes them, or has ten attributes: why it failed is not written to it"
             );
         }
     }
@@ -164,13 +167,22 @@ fn own_attributes(
             return Err(unrepresentable(queue, remedy));
         }
         let data_type = types.and_then(|types| types.get(name)).map(|data_type| &**data_type);
+        if let Some(data_type) = data_type.filter(|data_type| !text::is_type(data_type)) {
+            let remedy = format!(
+                "header {name:?} has the type {data_type:?}, and SQS knows `String`, `Number` and `Binary`, each with a label \
+                 after a dot at most"
+            );
+            return Err(unrepresentable(queue, remedy));
+        }
         let value = header.value.clone().unwrap_or_default();
         if attributes.insert(name.to_owned(), attribute(queue, name, value, data_type)?).is_some() {
             let remedy = format!("SQS takes one attribute of a name, and header {name:?} is there twice");
             return Err(unrepresentable(queue, remedy));
         }
     }
-    if let Some(key) = message.key().filter(|_| !fifo) {
+    // The group of a dead letter that comes from a FIFO queue may find no room here.
+    let fits = attributes.len() < MOST_ATTRIBUTES || pack(message.headers()).is_none();
+    if let Some(key) = message.key().filter(|_| !fifo && fits) {
         attributes.insert(KEY.to_owned(), attribute(queue, KEY, key.clone(), None)?);
     }
     if attributes.len() > MOST_ATTRIBUTES {

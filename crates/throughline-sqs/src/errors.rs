@@ -42,7 +42,7 @@ pub(crate) fn from_entry(entry: &BatchResultErrorEntry, action: &str, resource: 
     let (kind, remedy) = meaning(entry.code(), action);
     // Who is at fault decides whether it is tried again, and not whether we know the code.
     let kind = match kind {
-        ErrorKind::Broker if entry.sender_fault() => ErrorKind::Config,
+        ErrorKind::Broker if entry.sender_fault() && !is_throttling(entry.code()) => ErrorKind::Config,
         kind => kind,
     };
     let text = format!("{}: {}", entry.code(), entry.message().unwrap_or("no more was said"));
@@ -97,9 +97,13 @@ fn meaning(code: &str, action: &str) -> (ErrorKind, String) {
             K::Denied,
             format!("`{action}` needs `kms:Decrypt` and `kms:GenerateDataKey` on the queue's key"),
         ),
-        "RequestThrottled" | "ThrottlingException" | "Throttling" | "KmsThrottled" | "OverLimit" => {
+        _ if is_throttling(code) => {
             (K::Broker, format!("`{action}` was throttled: fewer workers, or a higher quota"))
         }
+        "KmsDisabled" | "KmsInvalidKeyUsage" | "KmsInvalidState" | "KmsNotFound" | "KmsOptInRequired" => (
+            K::Config,
+            format!("`{action}` cannot use the queue's KMS key ({code}): enable it, or set another"),
+        ),
         "ReceiptHandleIsInvalid" | "MessageNotInflight" => {
             (K::LeaseLost, "its visibility time-out had ended; the message comes again".to_owned())
         }
@@ -119,6 +123,11 @@ fn meaning(code: &str, action: &str) -> (ErrorKind, String) {
         | "InvalidIdFormat" => (K::Config, format!("`{action}` refused a parameter ({code})")),
         _ => (K::Broker, format!("`{action}` failed ({code})")),
     }
+}
+
+/// Whether it was too much for now, whose fault the answer may say it is.
+fn is_throttling(code: &str) -> bool {
+    matches!(code, "RequestThrottled" | "ThrottlingException" | "Throttling" | "KmsThrottled" | "OverLimit")
 }
 
 /// Requests are signed for a region, so there is none without.
@@ -163,6 +172,7 @@ mod tests {
             from_entry(&entry.build().unwrap(), "SendMessageBatch", "q")
         };
         assert!(entry("InternalError", false).is_retriable());
+        assert!(entry("RequestThrottled", true).is_retriable(), "too much for now, whoever did it");
         assert!(!entry("SomethingNew", true).is_retriable());
         assert_eq!(entry("ReceiptHandleIsInvalid", true).kind(), ErrorKind::LeaseLost);
     }

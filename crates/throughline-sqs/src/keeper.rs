@@ -144,7 +144,11 @@ async fn extend(desk: &Desk, calls: &Calls, batch: Vec<(u64, Handle, Duration)>)
     match calls.hide(&handles).await {
         Ok(answered) => desk.extended(&tickets, asked, &answered.failures, false),
         Err(error) => {
-            tracing::debug!(%error, "leases were not extended; trying again until they end");
+            // An outage is told elsewhere; what nobody heals, like a permission that lacks, is told nowhere else.
+            match error.is_retriable() {
+                true => tracing::debug!(%error, "leases were not extended; trying again until they end"),
+                false => tracing::warn!(%error, "leases were not extended; trying again until they end"),
+            }
             desk.extended(&tickets, asked, &[], true);
         }
     }

@@ -5,11 +5,12 @@
 
 use crate::{
     Sqs,
-    calls::Calls,
+    calls::{Answered, Calls},
     encode::{Encoded, MOST_BYTES},
     errors,
     owed::BATCH,
 };
+use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -131,6 +132,8 @@ impl Sender {
         }
     }
 
+    /// A call that is refused for what is in it is made again for each of its messages alone: only the one that SQS does not
+    /// take is to fail.
     async fn call(&self, batch: Vec<Waiting>) {
         let mut entries = Vec::with_capacity(batch.len());
         let mut answers = Vec::with_capacity(batch.len());
@@ -140,6 +143,10 @@ impl Sender {
         }
         let open = || Calls::open(&self.sqs, &self.queue, Duration::ZERO);
         let result = match self.calls.get_or_try_init(open).await {
+            Ok(calls) if entries.len() > 1 => match calls.send(entries.clone()).await {
+                Err(error) if is_about_one(&error) => Ok(singly(calls, entries).await),
+                result => result,
+            },
             Ok(calls) => calls.send(entries).await,
             Err(error) => Err(error),
         };
@@ -178,6 +185,29 @@ impl Sender {
         request.url = found.map(Into::into);
         request
     }
+}
+
+type Sent = (Vec<(usize, String)>, Answered);
+
+/// Whether a call was refused for what is in one of its entries.
+fn is_about_one(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Config | ErrorKind::TooLarge | ErrorKind::Unrepresentable)
+}
+
+async fn singly(calls: &Calls, entries: Vec<SendMessageBatchRequestEntry>) -> Sent {
+    let (mut sent, mut all) = (Vec::new(), Answered { failures: Vec::new(), request_id: None });
+    for entry in entries {
+        let place = entry.id().parse().unwrap_or_default();
+        match calls.send(vec![entry]).await {
+            Ok((one, answered)) => {
+                sent.extend(one);
+                all.failures.extend(answered.failures);
+                all.request_id = answered.request_id.or(all.request_id);
+            }
+            Err(error) => all.failures.push((place, error)),
+        }
+    }
+    (sent, all)
 }
 
 enum Next {

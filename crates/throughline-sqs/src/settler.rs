@@ -11,8 +11,8 @@ use throughline_core::{ByteString, Error, Settlement, Settler};
 /// other message is held; one that failed is tried again alone. What SQS says later is an
 /// [`Event`](throughline_core::Event).
 ///
-/// On a FIFO queue, a message that is not done takes back what was received after it in its group: their leases are
-/// lost, so that the order is kept.
+/// On a FIFO queue, a message that is not done, or whose lease is lost, takes back what was received after it in its
+/// group: their leases are lost, so that the order is kept.
 ///
 /// Settling waits while more than 1,000 answers are not confirmed.
 pub struct SqsSettler {

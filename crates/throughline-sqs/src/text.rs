@@ -44,6 +44,12 @@ pub(crate) fn is_name(name: &str) -> bool {
         && !reserved("amazon.")
 }
 
+/// Whether SQS takes this as the type of an attribute; it refuses the whole batch of one with another.
+pub(crate) fn is_type(data_type: &str) -> bool {
+    let base = data_type.split('.').next().unwrap_or_default();
+    (1..=256).contains(&data_type.len()) && matches!(base, "String" | "Number" | "Binary")
+}
+
 /// Whether SQS takes this as a group or deduplication id: 128 letters, digits and punctuation of ASCII.
 pub(crate) fn is_id(id: &[u8]) -> bool {
     (1..=128).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic)

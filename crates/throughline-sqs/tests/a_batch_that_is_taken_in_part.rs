@@ -74,6 +74,22 @@ async fn a_refused_call_is_told_to_each_message() {
     assert!(error.to_string().contains("1 messages were not confirmed"), "{error}");
 }
 
+/// A call that is refused for one of its messages is made again for each alone, so that no other pays for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_is_refused_for_one_message_costs_no_other() {
+    let fake = Fake::start(|call: &Call| {
+        let entries = call.body["Entries"].as_array()?;
+        let bad = entries.iter().any(|entry| entry["MessageBody"] == "bad");
+        bad.then_some(Say::Error(400, "InvalidParameterValue"))
+    })
+    .await;
+    let mut sink = fake.sqs.queue(fake.url());
+    let answers = send(&mut sink, &["1", "2", "bad", "3"]).await;
+    let kinds: Vec<_> = answers.iter().map(|answer| answer.as_ref().err().map(Error::kind)).collect();
+    assert_eq!(kinds, [None, None, Some(ErrorKind::Config), None]);
+    sink.flush().await.unwrap();
+}
+
 /// What is sent in one go goes in batches of ten, and none is larger than SQS takes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn batches_are_full_and_not_too_large() {

@@ -82,7 +82,8 @@ async fn no_lease_outlives_twelve_hours() {
         }
         assert!(extensions <= 2 * 12 * 120, "no end");
     }
-    assert!(extensions > 12 * 120 && last <= VISIBILITY, "{extensions}, {last:?}");
+    assert!(extensions > 12 * 120, "{extensions}");
+    assert_eq!(last, VISIBILITY / 2, "the last is cut");
     assert_eq!(settle(&desk, ticket, Some(Settlement::Ack)).unwrap_err().kind(), ErrorKind::LeaseLost);
     assert_eq!(desk.unconfirmed(), 0, "nothing is sent for it");
 }
@@ -110,6 +111,29 @@ async fn a_refused_extension_loses_the_lease_and_a_failed_call_tries_again() {
     assert!(kept.1.is_lost());
 }
 
+/// One that was throttled among others is not asked for again and again meanwhile.
+#[tokio::test(start_paused = true)]
+async fn an_extension_that_failed_alone_waits_a_while() {
+    let desk = desk();
+    let (kept, throttled) = (hold(&desk, "kept", None), hold(&desk, "throttled", None));
+    advance(VISIBILITY / 2).await;
+    let due = desk.take_work(MOST).extensions.remove(0);
+    let tickets: Vec<u64> = due.iter().map(|(ticket, ..)| *ticket).collect();
+    let at = tickets.iter().position(|ticket| *ticket == throttled.0).unwrap();
+    let busy = || Error::new(ErrorKind::Broker, "throttled", "");
+    desk.extended(&tickets, Instant::now(), &[(at, busy())], false);
+    for tries in 0..2 {
+        assert!(desk.take_work(MOST).extensions.is_empty(), "asked at once after {tries}");
+        advance(VISIBILITY / 8).await;
+        let again = desk.take_work(MOST).extensions;
+        assert_eq!((again.len(), again[0][0].0), (1, throttled.0));
+        desk.extended(&[throttled.0], Instant::now(), &[(0, busy())], false);
+    }
+    advance(VISIBILITY / 4).await;
+    desk.take_work(MOST);
+    assert!(throttled.1.is_lost() && !kept.1.is_lost());
+}
+
 /// On a FIFO queue, what came after a failed message in its group goes back with it.
 #[tokio::test(start_paused = true)]
 async fn a_failed_message_takes_back_what_came_after_it_in_its_group() {
@@ -126,6 +150,25 @@ async fn a_failed_message_takes_back_what_came_after_it_in_its_group() {
     assert_eq!(hidden, ["a2", "a3"]);
     settle(&desk, before.0, Some(Settlement::Ack)).unwrap();
     settle(&desk, other.0, Some(Settlement::Ack)).unwrap();
+}
+
+/// What is lost comes again, and must come before what came after it.
+#[tokio::test(start_paused = true)]
+async fn a_lost_message_takes_back_what_came_after_it_in_its_group() {
+    let desk = desk();
+    let [lost, after] = [hold(&desk, "a1", Some("a")), hold(&desk, "a2", Some("a"))];
+    let other = hold(&desk, "b1", Some("b"));
+    let gone = Error::new(ErrorKind::LeaseLost, "a1", "");
+    desk.extended(&[lost.0], Instant::now(), &[(0, gone)], false);
+    assert!(lost.1.is_lost() && after.1.is_lost() && !other.1.is_lost());
+    advance(LINGER_AND_MORE).await;
+    assert_eq!(answers(&desk), [(vec!["a2".to_owned()], Answer::Hide(Duration::ZERO))]);
+    settle(&desk, other.0, Some(Settlement::Ack)).unwrap();
+    answers(&desk);
+    // All at once have ended: there is nothing to give back.
+    let both = [hold(&desk, "c1", Some("c")), hold(&desk, "c2", Some("c"))];
+    advance(VISIBILITY).await;
+    assert!(answers(&desk).is_empty() && both.iter().all(|(_, lease)| lease.is_lost()));
 }
 
 const LINGER_AND_MORE: Duration = Duration::from_millis(250);

@@ -136,6 +136,20 @@ fn headers_keep_their_types() {
     assert_eq!(of("blob"), ("Binary", None, Some(&b"text"[..])));
 }
 
+/// SQS refuses the whole batch of one such.
+#[test]
+fn a_type_that_sqs_does_not_know_is_refused() {
+    let typed = |data_type: &str| {
+        let mut message = Message::new("x").with_header("a", "1");
+        message.extensions_mut().insert(AttributeTypes::new().set("a", data_type.to_owned()));
+        plain(&message)
+    };
+    assert!(["String", "Number", "Number.int", "Binary.gif"].iter().all(|known| typed(known).is_ok()));
+    for unknown in ["", "Json", "string", "Stringer", &format!("String.{}", "x".repeat(256))] {
+        assert_eq!(typed(unknown).unwrap_err().kind(), ErrorKind::Unrepresentable, "{unknown}");
+    }
+}
+
 #[test]
 fn names_that_are_none_and_names_that_are_there_twice_are_refused() {
     for message in [
@@ -159,6 +173,16 @@ fn a_dead_letter_is_one_attribute_and_gives_way_to_the_users() {
     assert_eq!(packed, r#"{"attempts":"3","reason":"no\u0007"}"#);
     assert_eq!(letter(9).trace_header.as_deref(), Some(XRAY));
     assert!(!letter(10).attributes.contains_key(DEAD_LETTER));
+}
+
+/// A dead letter is what was received: it must fit, whatever comes to it on the way.
+#[test]
+fn a_dead_letter_that_was_as_large_as_can_be_still_fits() {
+    let letter = |message: Message| message.with_header("throughline-dead-letter-reason", "no");
+    let full = plain(&letter(injected(with(10)).with_key("group"))).unwrap();
+    assert_eq!((full.attributes.len(), full.trace_header.as_deref()), (10, Some(XRAY)));
+    let large = plain(&letter(injected(Message::new("x".repeat(MOST_BYTES))))).unwrap();
+    assert_eq!((large.attributes.len(), large.trace_header.as_deref()), (0, Some(XRAY)));
 }
 
 /// FC-28: a FIFO queue wants a group, and what is sent to it twice is known by its id.

@@ -12,7 +12,7 @@ use rdkafka::{
     topic_partition_list::TopicPartitionListElem,
 };
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     time::{Duration, SystemTime},
 };
 use throughline_core::{Error, ErrorKind};
@@ -71,6 +71,8 @@ pub(crate) fn find(
         _ if refused => offsets(consumer, &wanted, Offset::End)?,
         _ => Offsets::new(),
     };
+    // What was added to a topic since the group began there was empty then: nothing in it is from before.
+    let before = if start == Start::Latest { partitions_before(consumer, &wanted)? } else { HashMap::new() };
     let timed = match start {
         Start::At(time) if !all_known => offsets(consumer, &wanted, Offset::Offset(millis(time)))?,
         _ => Offsets::new(),
@@ -84,6 +86,9 @@ pub(crate) fn find(
             Some(_) if anew => first.map_or(Offset::Beginning, Offset::Offset),
             // Only a refusal proves that an offset is beyond the end: what is hidden by an open transaction is not.
             Some(offset) => at_or_first(offset, first, last.filter(|_| wanted.refused.is_some())),
+            None if before.get(&key.0).is_some_and(|count| key.1 >= *count) => {
+                first.map_or(Offset::Beginning, Offset::Offset)
+            }
             None => begin(start, first, last, timed),
         };
         Place { topic: key.0, number: key.1, known, from, anew }
@@ -136,6 +141,32 @@ fn committed<'a>(
         Some(((element.topic().to_owned(), element.partition()), Mark::of(element)?))
     };
     Ok((collect(&answer), answer.elements().iter().filter_map(mark).collect()))
+}
+
+/// How many partitions each topic had when the group began there, as far as its commits say; 0 if it was another topic.
+fn partitions_before(
+    consumer: &BaseConsumer<Context>,
+    wanted: &[Wanted],
+) -> KafkaResult<HashMap<String, i32>> {
+    let ids = &consumer.context().topic_ids;
+    let mut before = HashMap::new();
+    for topic in wanted.iter().map(|wanted| &wanted.topic).collect::<HashSet<_>>() {
+        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE)?;
+        let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+        let of = |number| Wanted { topic: topic.clone(), number, refused: None, mark: None };
+        let all: Vec<Wanted> = partitions.map(|partition| of(partition.id())).collect();
+        let (_, marks) = committed(consumer, all.iter())?;
+        let now = ids.mark(topic);
+        let count = |mark: &Mark| match &now {
+            Some(now) if mark.is_of_another_topic(now) => Some(0),
+            _ => mark.partitions(),
+        };
+        if let Some(least) = marks.values().filter_map(count).min() {
+            before.insert(topic.clone(), least);
+        }
+        ids.count(topic, all.len());
+    }
+    Ok(before)
 }
 
 /// The offsets that stand at this place, or time, of each log; where it has none, or the topic is gone, nothing.

@@ -28,7 +28,8 @@ pub enum Start {
     /// At the oldest record that is still there: nothing is passed over.
     #[default]
     Earliest,
-    /// At the end: only what comes from then on.
+    /// At the end: only what comes from then on. A partition that is added to a topic which the group already reads is
+    /// read from its start: all of it came since.
     Latest,
     /// At the first record that is as young as this, by its time in the log; at the end if there is none.
     At(SystemTime),

@@ -34,6 +34,8 @@ pub(crate) struct TopicIds(Mutex<Known>);
 struct Known {
     cluster: Option<String>,
     topics: HashMap<String, String>,
+    /// How many partitions a topic has, where that was asked for.
+    partitions: HashMap<String, usize>,
 }
 
 /// What a commit says of the topic whose offset it is.
@@ -52,7 +54,13 @@ impl TopicIds {
     pub(crate) fn mark(&self, topic: &str) -> Option<Mark> {
         let known = self.known();
         let (cluster, id) = (known.cluster.as_ref()?, known.topics.get(topic)?);
-        Some(Mark(format!("cluster={cluster} topic-id={id}").into()))
+        let partitions = known.partitions.get(topic).map_or(String::new(), |n| format!(" partitions={n}"));
+        Some(Mark(format!("cluster={cluster} topic-id={id}{partitions}").into()))
+    }
+
+    /// From here on, marks say how many partitions the topic has.
+    pub(crate) fn count(&self, topic: &str, partitions: usize) {
+        self.known().partitions.insert(topic.to_owned(), partitions);
     }
 
     /// Makes the client say what is not known of these topics. Blocks.
@@ -92,7 +100,13 @@ impl Mark {
     }
 
     fn parts(&self) -> Option<(&str, &str)> {
-        self.0.strip_prefix("cluster=")?.split_once(" topic-id=")
+        let (cluster, rest) = self.0.strip_prefix("cluster=")?.split_once(" topic-id=")?;
+        Some((cluster, rest.split_once(' ').map_or(rest, |(id, _)| id)))
+    }
+
+    /// How many partitions the topic had, if that was written down.
+    pub(crate) fn partitions(&self) -> Option<i32> {
+        self.0.rsplit_once(" partitions=")?.1.parse().ok()
     }
 }
 
@@ -136,6 +150,10 @@ mod tests {
         let before = ids.mark("orders").unwrap();
         assert!(ids.hear("Topic orders changed id from tXmU1AAWQ/egVHsN6L6kOA to b"));
         let after = ids.mark("orders").unwrap();
+        ids.count("orders", 6);
+        let counted = ids.mark("orders").unwrap();
+        assert_eq!((after.partitions(), counted.partitions()), (None, Some(6)));
+        assert!(before.is_of_another_topic(&counted) && !after.is_of_another_topic(&counted));
         assert!(before.is_of_another_topic(&after) && !before.is_of_another_topic(&before));
     }
 

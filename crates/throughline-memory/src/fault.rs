@@ -97,3 +97,9 @@ impl Faults {
         })
     }
 }
+
+/// What [`Fault::panic`](crate::Fault::panic) asked for.
+#[expect(clippy::panic, reason = "a test asked for it")]
+pub(crate) fn injected_panic() -> ! {
+    panic!("injected by Memory::fail")
+}

@@ -7,7 +7,8 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `memory.rs` `config.rs` `source.rs` `settler.rs` `sink.rs` | what a user or a worker touches, around one lock |
+//! | `memory.rs` `config.rs` `subscription.rs` `source.rs` `settler.rs` `sink.rs` | what a user or a worker touches |
+//! | `shared.rs` | the one lock between them and the broker |
 //! | `broker.rs` `consume.rs` | the broker's two sides, publishing and consuming: plain state without clock or runtime |
 //! | `log.rs` `progress.rs` `group.rs` `partitioner.rs` | its parts: one partition's log, one group's way through it, the members, the hash |
 //! | `fault.rs` | faults that tests inject |
@@ -23,13 +24,16 @@ mod memory;
 mod partitioner;
 mod progress;
 mod settler;
+mod shared;
 mod sink;
 mod source;
+mod subscription;
 
 pub use broker::Counters;
-pub use config::{MemorySubscription, Start, Topics};
+pub use config::{Start, Topics};
 pub use fault::{At, Fault};
 pub use memory::Memory;
 pub use settler::MemorySettler;
 pub use sink::{MemorySink, ResponseFuture};
 pub use source::MemorySource;
+pub use subscription::MemorySubscription;

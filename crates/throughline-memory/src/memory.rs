@@ -2,18 +2,13 @@
 
 use crate::{
     broker::{Broker, Counters},
-    config::{MemorySubscription, Topics},
-    effects::Effects,
+    config::Topics,
     fault::{At, Fault},
+    shared::Shared,
     sink::MemorySink,
+    subscription::MemorySubscription,
 };
-use std::{
-    fmt,
-    future::poll_fn,
-    sync::{Arc, Mutex, PoisonError},
-    task::Poll,
-    time::SystemTime,
-};
+use std::{fmt, future::poll_fn, sync::Arc, task::Poll, time::SystemTime};
 use throughline_core::{Error, Message, Origin};
 
 /// A message broker inside this process. Clones are handles of the same broker; two brokers know nothing of each other.
@@ -43,23 +38,10 @@ use throughline_core::{Error, Message, Origin};
 #[derive(Clone)]
 pub struct Memory(Arc<Shared>);
 
-/// The broker behind its lock.
-pub(crate) struct Shared(Mutex<Broker>);
-
-impl Shared {
-    /// Changes the broker under its lock; what that causes outside of it is done when the lock is free again.
-    pub(crate) fn with<T>(&self, change: impl FnOnce(&mut Broker, &mut Effects) -> T) -> T {
-        let mut fx = Effects::default();
-        let result = change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner), &mut fx);
-        fx.run();
-        result
-    }
-}
-
 impl Memory {
     /// A broker without topics.
     pub fn new() -> Self {
-        Memory(Arc::new(Shared(Mutex::new(Broker::new()))))
+        Memory(Arc::new(Shared::new()))
     }
 
     /// How many messages a partition holds before a send to it waits; 1,048,576 if not said. A message leaves the log

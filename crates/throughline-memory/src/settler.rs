@@ -2,7 +2,7 @@
 
 use crate::{
     consume::{Answer, Handed},
-    memory::Shared,
+    shared::Shared,
 };
 use std::{
     fmt,

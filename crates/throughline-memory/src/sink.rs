@@ -2,8 +2,8 @@
 
 use crate::{
     broker::{Broker, Sent},
-    memory::Shared,
-    source::injected_panic,
+    fault::injected_panic,
+    shared::Shared,
 };
 use std::{
     fmt,

@@ -3,10 +3,10 @@
 use crate::{
     config::Start,
     consume::{Commit, Given, Look, Seat},
-    fault::{At, Strike},
+    fault::{At, Strike, injected_panic},
     group::{Change, Place},
-    memory::Shared,
     settler::MemorySettler,
+    shared::Shared,
 };
 use std::{
     fmt,
@@ -236,10 +236,4 @@ fn delivery(shared: &Arc<Shared>, given: Given<'_>) -> Delivery<MemorySettler> {
         lease: given.lease.clone(),
         partition: given.index,
     }
-}
-
-/// What [`Fault::panic`](crate::Fault::panic) asked for.
-#[expect(clippy::panic, reason = "a test asked for it")]
-pub(crate) fn injected_panic() -> ! {
-    panic!("injected by Memory::fail")
 }

@@ -11,23 +11,17 @@ mod source;
 use client::Client;
 use source::Queue;
 use throughline::{
-    BoxError, Json, Message, Origin, Publisher, Rejected, Runtime, State, Telemetry, Worker, handler_with,
+    BoxError, Json, Message, Origin, Publisher, Rejected, Runtime, Telemetry, Worker, handler,
 };
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-async fn note(
-    message: Message,
-    origin: Origin,
-    Json(order): Json<String>,
-    State(done): State<UnboundedSender<String>>,
-) -> Result<(), BoxError> {
+async fn note(message: Message, origin: Origin, Json(order): Json<String>) -> Result<(), BoxError> {
     if order == "a pen" && origin.delivery_count == 1 {
         return Err("not now".into()); // comes again: the worker sees to that
     }
     let trace =
         message.headers().get_str("traceparent").ok_or_else(|| Rejected::new("nobody traced this"))?;
     println!("{order}, delivery {}, sent as {trace}", origin.delivery_count);
-    Ok(done.send(order)?)
+    Ok(())
 }
 
 #[tokio::main]
@@ -35,21 +29,14 @@ async fn main() -> Result<(), BoxError> {
     let client = Client::default();
     client.create("orders");
     let mut runtime = Runtime::new(Telemetry::builder("shop").build()?)?;
-    let (done, mut all_done) = unbounded_channel();
-    let stack = move || handler_with(done.clone(), note);
-    let worker = runtime.spawn(Worker::new("note", Queue::new(&client, "orders"), stack));
+    let worker = runtime.spawn(Worker::new("note", Queue::new(&client, "orders"), || handler(note)));
 
     let orders = Publisher::new(Queue::new(&client, "orders"));
     for order in ["a book", "a pen", "a lamp"] {
         let receipt = orders.send(Json(order).to_message()?).await?;
         println!("{order} is {}", receipt.id.as_deref().unwrap_or("nameless"));
     }
-    let signal = async {
-        for _ in 0..3 {
-            all_done.recv().await;
-        }
-    };
-    runtime.until(signal).await?;
+    runtime.until(worker.wait_for(|status| status.counts.acked == 3)).await?;
 
     let counts = worker.status().counts;
     assert_eq!((counts.acked, counts.nacked), (3, 1), "all are done, one of them at the second delivery");

@@ -15,6 +15,7 @@ use std::{
 };
 use throughline_core::DemandControl;
 use throughline_trace::WorkerFigures;
+use tokio::sync::Notify;
 
 /// What the loop is asked to do. Only ever goes up, but for pause.
 const RUN: u8 = 0;
@@ -38,6 +39,8 @@ pub(crate) struct Control {
     demand: Mutex<Option<DemandControl>>,
     blocked: Mutex<Option<Blocked>>,
     pub(crate) heard: Heard,
+    /// Tells whoever waits for a status that it may be another by now.
+    pub(crate) changed: Notify,
 }
 
 /// Counted since the worker was spawned, over all its restarts.
@@ -71,6 +74,7 @@ impl Control {
             demand: Mutex::new(None),
             blocked: Mutex::new(None),
             heard: Heard::default(),
+            changed: Notify::new(),
         }
     }
 

@@ -117,6 +117,7 @@ impl Observe for Control {
             }
             _ => {}
         }
+        self.changed.notify_waiters();
     }
 }
 

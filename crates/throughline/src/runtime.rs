@@ -8,7 +8,7 @@ use crate::{
 };
 use futures_util::{
     FutureExt,
-    future::{join_all, select},
+    future::{join_all, select, select_all},
 };
 use std::{
     fmt,
@@ -230,16 +230,50 @@ impl WorkerHandle {
             let (mut report, is) = (replica.report.clone(), &is);
             Box::pin(async move { report.wait_for(|report| is(report.state)).await.is_ok() })
         });
-        futures_util::future::select_all(waits).await;
+        select_all(waits).await;
         self.status()
+    }
+
+    /// Waits until the status is one that `is` says yes to, and gives it: until so many messages are done, say. If the
+    /// worker ends before, that resolves it too, with a status to which `is` says no.
+    ///
+    /// It is looked at after each turn of the worker's loop in which something was handled, and after each change of its
+    /// state: what is only so for a moment may be missed.
+    ///
+    /// ```
+    /// use throughline::{Message, Publisher, Runtime, Telemetry, Worker, handler, memory::Memory};
+    ///
+    /// # #[tokio::main] async fn main() -> Result<(), throughline::BoxError> {
+    /// let broker = Memory::new().auto_create(4);
+    /// let mut runtime = Runtime::new(Telemetry::off())?;
+    /// let worker = runtime.spawn(Worker::new("greet", broker.subscribe("names").group("g"), || {
+    ///     handler(|name: Message| async move { println!("hello, {:?}", name.payload()) })
+    /// }));
+    /// Publisher::new(broker.topic("names")).send_all(["Ada", "Grace"].map(Message::new)).await;
+    /// runtime.until(worker.wait_for(|status| status.counts.acked == 2)).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Cancel safety
+    /// Dropping it forgets the wait.
+    pub async fn wait_for(&self, is: impl Fn(&Status) -> bool) -> Status {
+        loop {
+            // Before the look, so that no change falls in between.
+            let changes = self.replicas.iter().map(|replica| Box::pin(replica.changed()));
+            let changed = select_all(changes);
+            let status = self.status();
+            if is(&status) || self.replicas.iter().all(Replica::is_over) {
+                return status;
+            }
+            changed.await;
+        }
     }
 
     /// Waits until every replica has ended or given up.
     pub async fn ended(&self) -> Status {
-        let over = |state| matches!(state, WorkerState::Stopped { .. } | WorkerState::Failed);
         for replica in &self.replicas {
             // An error is a sender that is gone: over, too.
-            let _ = replica.report.clone().wait_for(|report| over(report.state)).await;
+            let _ = replica.report.clone().wait_for(|report| report.state.is_over()).await;
         }
         self.status()
     }

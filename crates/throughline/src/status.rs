@@ -27,6 +27,13 @@ pub enum WorkerState {
     Failed,
 }
 
+impl WorkerState {
+    /// Whether nothing comes after it.
+    pub(crate) fn is_over(self) -> bool {
+        matches!(self, WorkerState::Stopped { .. } | WorkerState::Failed)
+    }
+}
+
 /// Numbers since the worker was spawned, over all restarts and replicas.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {

@@ -374,6 +374,7 @@ where
         self.control.in_flight.store(self.running.len(), Relaxed);
         self.control.waiting.store(self.queue.waiting(), Relaxed);
         self.control.parked.store(self.queue.parked(), Relaxed);
+        self.control.changed.notify_waiters();
     }
 }
 

@@ -256,7 +256,7 @@ impl Handler<Drain> for WorkerActor {
 impl Drop for WorkerActor {
     fn drop(&mut self) {
         // However the actor ends, nothing runs on without it, and the handle tells.
-        let ended = matches!(self.state(), WorkerState::Stopped { .. } | WorkerState::Failed);
+        let ended = self.state().is_over();
         self.control.cancel();
         if !ended {
             self.set(WorkerState::Failed);

@@ -115,6 +115,28 @@ impl Replica {
         self.address.do_send(Drain(deadline));
     }
 
+    /// Resolves when the status may be another than at this call; never once it has ended.
+    pub(crate) fn changed(&self) -> impl Future<Output = ()> + Send + use<'_> {
+        let (counted, mut report) = (self.control.changed.notified(), self.report.clone());
+        report.mark_unchanged();
+        let reported = async move {
+            if report.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        async move {
+            tokio::select! {
+                () = counted => {}
+                () = reported => {}
+            }
+        }
+    }
+
+    /// Whether it has ended or given up; an actor that died is over, too.
+    pub(crate) fn is_over(&self) -> bool {
+        self.report.has_changed().is_err() || self.report.borrow().state.is_over()
+    }
+
     pub(crate) fn status(&self) -> Status {
         let control = &self.control;
         let report = Status::of(self.report.borrow().clone());

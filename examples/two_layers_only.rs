@@ -8,11 +8,12 @@ use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     consumer::{Consumer, StreamConsumer},
-    message::{Header, Headers as _, OwnedHeaders, OwnedMessage},
+    message::OwnedMessage,
     producer::{FutureProducer, FutureRecord},
 };
-use std::{ops::ControlFlow, sync::Arc, time::Duration};
-use throughline_core::{BoxError, Destination, Extract, Headers, Inbound, Inject, Outbound};
+use std::{sync::Arc, time::Duration};
+use throughline_core::{BoxError, Destination, Extract, Inbound, Inject, Outbound};
+use throughline_kafka::HeaderCarrier;
 use throughline_test::{Expect, Graph};
 use throughline_trace::{MirrorLayer, Telemetry};
 use tower::{Service, ServiceBuilder, ServiceExt};
@@ -21,10 +22,10 @@ const TOPIC: &str = "two-layers-only";
 /// For each step, so that a broker that is not there ends the example.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What is sent. Any type that can be written to does: rdkafka's own headers can only be added to.
+/// What is sent. Any type does in place of the carrier, whose two traits have three methods between them.
 struct Outgoing {
     payload: &'static str,
-    headers: Headers,
+    headers: HeaderCarrier,
 }
 
 impl Outbound for Outgoing {
@@ -33,26 +34,20 @@ impl Outbound for Outgoing {
     }
 }
 
-/// What is received, as rdkafka has it.
-struct Incoming(OwnedMessage);
+/// What is received.
+struct Incoming {
+    record: OwnedMessage,
+    headers: HeaderCarrier,
+}
 
 impl Inbound for Incoming {
     fn fields(&self) -> &dyn Extract {
-        self
+        &self.headers
     }
 }
 
-impl Extract for Incoming {
-    fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a str, &'a [u8]) -> ControlFlow<()>) {
-        let Some(headers) = self.0.headers() else { return };
-        // The last one first: of several, it counts.
-        let all = (0..headers.count()).rev().filter_map(|at| headers.try_get(at));
-        let _ = all.filter_map(|it| Some((it.key, it.value?))).try_for_each(|(key, value)| visit(key, value));
-    }
-}
-
-async fn handle(Incoming(record): Incoming) -> Result<(), BoxError> {
-    println!("received {}", record.payload_view::<str>().transpose()?.unwrap_or("nothing"));
+async fn handle(incoming: Incoming) -> Result<(), BoxError> {
+    println!("received {}", incoming.record.payload_view::<str>().transpose()?.unwrap_or("nothing"));
     Ok(())
 }
 
@@ -70,15 +65,12 @@ async fn main() -> Result<(), BoxError> {
     let mut sender = ServiceBuilder::new()
         .layer(MirrorLayer::new(Arc::new(Destination::new("kafka", TOPIC))))
         .service_fn(|Outgoing { payload, headers }| {
-            let mut native = OwnedHeaders::new();
-            for header in headers.iter() {
-                native = native.insert(Header { key: &header.name, value: header.value.as_deref() });
-            }
-            let record = FutureRecord::<(), _>::to(TOPIC).payload(payload).headers(native);
+            let record = FutureRecord::<(), _>::to(TOPIC).payload(payload).headers(headers.0);
             async { producer.send(record, PATIENCE).await.map_err(|(error, _)| error) }
         });
     for payload in ["a book", "a pen", "a lamp"] {
-        let sent = sender.ready().await?.call(Outgoing { payload, headers: Headers::new() }).await?;
+        let outgoing = Outgoing { payload, headers: HeaderCarrier::default() };
+        let sent = sender.ready().await?.call(outgoing).await?;
         println!("sent {payload} to offset {}", sent.offset);
     }
 
@@ -89,7 +81,8 @@ async fn main() -> Result<(), BoxError> {
     consumer.assign(&last_three)?;
     for _ in 0..3 {
         let record = tokio::time::timeout(PATIENCE, consumer.recv()).await??;
-        receiver.ready().await?.call(Incoming(record.detach())).await?;
+        let headers = HeaderCarrier::of(&record);
+        receiver.ready().await?.call(Incoming { record: record.detach(), headers }).await?;
     }
 
     telemetry.flushed(PATIENCE).await?;

@@ -81,6 +81,7 @@ mod asking;
 mod assignment;
 mod block_on;
 mod buffer;
+mod carrier;
 mod codec;
 mod commit;
 mod config;
@@ -115,6 +116,7 @@ mod transactional;
 mod trouble;
 
 pub use admin::Admin;
+pub use carrier::HeaderCarrier;
 pub use config::{Kafka, KafkaGroup};
 pub use headers::HeadersUnreadable;
 pub use oauth::OauthToken;

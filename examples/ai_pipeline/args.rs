@@ -20,8 +20,8 @@ pub(crate) struct Args {
     pub(crate) relation: How,
 
     /// Sends every document so many times.
-    #[arg(long, default_value_t = 1, value_name = "TIMES")]
-    pub(crate) repeat: usize,
+    #[arg(long, default_value_t = 1, value_name = "TIMES", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) repeat: u32,
 
     /// Sends the dead letters again once all else is done, with leave to class them as `other`.
     #[arg(long)]

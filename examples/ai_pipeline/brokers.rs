@@ -37,15 +37,19 @@ enum Kind {
 impl Hop {
     pub(crate) const ALL: [Hop; 4] = [Hop::Jobs, Hop::Classified, Hop::Stored, Hop::DeadLetters];
 
-    /// The name of the queue or topic.
-    pub(crate) fn name(self, prefix: &str) -> String {
-        let name = match self {
+    /// What it is called in every run.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
             Hop::Jobs => "jobs",
             Hop::Classified => "classified",
             Hop::Stored => "stored",
             Hop::DeadLetters => "dead-letters",
-        };
-        format!("{prefix}-{name}")
+        }
+    }
+
+    /// The name of the queue or topic.
+    pub(crate) fn name(self, prefix: &str) -> String {
+        format!("{prefix}-{}", self.word())
     }
 
     /// Who reads it.

@@ -19,54 +19,68 @@ pub(crate) struct Document {
     pub(crate) text: Vec<u8>,
 }
 
-/// Reads all of them, each so many times.
-pub(crate) fn read(paths: &[PathBuf], times: usize) -> io::Result<Vec<Document>> {
+/// Reads all of them, each so many times. What is in a folder and cannot be read is left out, aloud.
+///
+/// # Errors
+/// Something that was named cannot be read, or there is no text.
+pub(crate) fn read(paths: &[PathBuf], times: u32) -> io::Result<Vec<Document>> {
     let own = [Path::new(env!("CARGO_MANIFEST_DIR")).join("ai_pipeline/corpus")];
     let paths = if paths.is_empty() { &own[..] } else { paths };
     let mut documents = Vec::new();
     for path in paths {
-        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-        let mut files = Vec::new();
-        if fs::metadata(path).map_err(named)?.is_dir() {
-            find(path, &mut files).map_err(named)?;
-        } else {
-            files.push(path.clone());
+        if !fs::metadata(path).map_err(|error| named(path, &error))?.is_dir() {
+            let text = fs::read(path).map_err(|error| named(path, &error))?;
+            documents.extend(parts(&path.display().to_string(), &text));
+            continue;
         }
+        let (mut files, mut left_out) = (Vec::new(), Vec::new());
+        find(path, &mut files, &mut left_out);
         for file in files {
-            let name =
-                file.strip_prefix(path).ok().filter(|name| !name.as_os_str().is_empty()).unwrap_or(&file);
-            documents.extend(parts(&name.display().to_string(), &fs::read(&file)?));
+            let name = file.strip_prefix(path).unwrap_or(&file).display().to_string();
+            match fs::read(&file) {
+                Ok(text) => documents.extend(parts(&name, &text)),
+                Err(error) => left_out.push(named(&file, &error)),
+            }
         }
+        left_out.iter().for_each(|error| eprintln!("left out: {error}"));
     }
     if documents.is_empty() {
         let error = "no text was found: name files, or folders with .md, .txt, .rst or .adoc files";
         return Err(io::Error::new(io::ErrorKind::NotFound, error));
     }
-    let again = |n: usize| documents.iter().map(move |document| document.again(n)).collect::<Vec<_>>();
-    Ok((1..=times.max(1)).flat_map(again).collect())
+    let again = |n: u32| documents.iter().map(move |document| document.again(n)).collect::<Vec<_>>();
+    Ok((1..=times).flat_map(again).collect())
 }
 
 impl Document {
-    fn again(&self, n: usize) -> Self {
+    fn again(&self, n: u32) -> Self {
         let id = if n == 1 { self.id.clone() } else { format!("{}~{n}", self.id) };
         Document { id, text: self.text.clone() }
     }
 }
 
-fn find(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
-    let mut entries: Vec<_> = fs::read_dir(folder)?.collect::<Result<_, _>>()?;
+/// The text files of a folder and its folders, by name; and the folders that cannot be read.
+fn find(folder: &Path, files: &mut Vec<PathBuf>, left_out: &mut Vec<io::Error>) {
+    let mut entries = match fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>) {
+        Ok(entries) => entries,
+        Err(error) => return left_out.push(named(folder, &error)),
+    };
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
         let (name, path) = (entry.file_name(), entry.path());
         let hidden = name.to_string_lossy().starts_with('.') || name == "target";
-        let kind = entry.file_type()?;
+        let Ok(kind) = entry.file_type() else { continue };
         if kind.is_dir() && !hidden {
-            find(&path, files)?;
+            find(&path, files, left_out);
         } else if kind.is_file() && path.extension().is_some_and(|e| TEXT.iter().any(|text| e == *text)) {
             files.push(path);
         }
     }
-    Ok(())
+}
+
+/// An error that says where.
+pub(crate) fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 fn parts(name: &str, text: &[u8]) -> Vec<Document> {

@@ -90,10 +90,11 @@ fn embed(text: &str) -> Vec<f32> {
     // Digits are left out: a text of nothing else must not look like an invoice.
     for word in lower.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty()) {
         features.push((hash(word), true));
-        let letters: Vec<char> = format!("<{word}>").chars().collect();
+        let word = format!("<{word}>");
+        let letters: Vec<usize> = word.char_indices().map(|(at, _)| at).chain([word.len()]).collect();
         for length in 3..=5 {
-            let pieces = letters.windows(length);
-            features.extend(pieces.map(|piece| (hash(&piece.iter().collect::<String>()), false)));
+            let pieces = letters.windows(length + 1);
+            features.extend(pieces.map(|piece| (hash(&word[piece[0]..piece[length]]), false)));
         }
     }
     features.sort_unstable();

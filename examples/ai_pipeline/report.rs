@@ -2,10 +2,13 @@
 
 use crate::{
     args::{Args, How},
-    svg, timeline,
+    brokers::Hop,
+    documents::named,
+    svg,
+    timeline::{self, way},
 };
 use serde::Serialize;
-use std::{collections::BTreeMap, fmt, fs, time::Duration};
+use std::{collections::HashMap, fmt, fs, time::Duration};
 use throughline::BoxError;
 use throughline_test::{Expect, Graph, Kind, SpanRecord, SpanRef};
 
@@ -19,7 +22,7 @@ pub(crate) struct Report {
     checked: throughline_test::Report,
     /// Spans that died with their process.
     died: usize,
-    hops: BTreeMap<String, Hop>,
+    hops: Vec<(&'static str, Waits)>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -32,7 +35,7 @@ pub(crate) struct Totals {
 
 /// All messages of a queue or topic.
 #[derive(Clone, Copy, Debug, Default)]
-struct Hop {
+struct Waits {
     messages: u32,
     /// From the end of the send to the start of the processing.
     waited: Duration,
@@ -41,8 +44,15 @@ struct Hop {
 }
 
 impl Report {
-    pub(crate) fn new(totals: Totals, relation: How, spans: Vec<SpanRecord>, died: Vec<SpanRef>) -> Self {
-        let (number, hops) = (died.len(), hops(&spans));
+    /// `prefix` is what the names of all queues and topics begin with.
+    pub(crate) fn new(
+        totals: Totals,
+        relation: How,
+        prefix: &str,
+        spans: Vec<SpanRecord>,
+        died: Vec<SpanRef>,
+    ) -> Self {
+        let (number, hops) = (died.len(), hops(&spans, prefix));
         // An edge whose other end died with a killed process is explained by that; any other that is cut is broken.
         let graph = died.into_iter().fold(Graph::new(spans), Graph::external);
         let Totals { documents, processed, dead_lettered, .. } = totals;
@@ -70,9 +80,13 @@ impl Report {
     pub(crate) fn show(&self, args: &Args) -> Result<bool, BoxError> {
         print!("{self}");
         if let (Some(folder), Some(root)) = (&args.svg, self.example()) {
-            fs::create_dir_all(folder)?;
-            fs::write(folder.join("before.svg"), svg::before(&self.graph, root))?;
-            fs::write(folder.join("after.svg"), svg::after(&self.graph, root))?;
+            let pictures =
+                [("before", svg::before(&self.graph, root)), ("after", svg::after(&self.graph, root))];
+            fs::create_dir_all(folder).map_err(|error| named(folder, &error))?;
+            for (name, picture) in pictures {
+                let file = folder.join(format!("{name}.svg"));
+                fs::write(&file, picture).map_err(|error| named(&file, &error))?;
+            }
             println!("pictures: {0}/before.svg and {0}/after.svg", folder.display());
         }
         if args.json {
@@ -118,20 +132,21 @@ struct Summary {
     broken_edges: usize,
 }
 
-fn hops(spans: &[SpanRecord]) -> BTreeMap<String, Hop> {
-    let by_id: std::collections::HashMap<_, _> = spans.iter().map(|span| (span.id, span)).collect();
-    let mut hops = BTreeMap::<String, Hop>::new();
+/// In the order of the pipeline.
+fn hops(spans: &[SpanRecord], prefix: &str) -> Vec<(&'static str, Waits)> {
+    let by_id: HashMap<_, _> = spans.iter().map(|span| (span.id, span)).collect();
+    let mut all: HashMap<_, Waits> = HashMap::new();
     for process in spans.iter().filter(|span| span.kind == Kind::Consumer) {
         let Some(send) = process.links.iter().find_map(|link| by_id.get(&link.to)) else { continue };
-        let destination = process.text("messaging.destination.name").unwrap_or_else(|| process.name.clone());
         let waited = Duration::from_nanos(process.start.saturating_sub(send.end));
-        let hop = hops.entry(destination).or_default();
+        let hop = all.entry(process.text("messaging.destination.name")).or_default();
         hop.messages += 1;
         hop.waited += waited;
         hop.longest_wait = hop.longest_wait.max(waited);
         hop.processed += process.duration();
     }
-    hops
+    let hops = Hop::ALL.into_iter();
+    hops.filter_map(|hop| Some((hop.word(), all.remove(&Some(hop.name(prefix)))?))).collect()
 }
 
 impl fmt::Display for Report {
@@ -145,7 +160,7 @@ impl fmt::Display for Report {
         }
         writeln!(
             f,
-            "{:<40} {:>9} {:>12} {:>12} {:>12}",
+            "{:<14} {:>9} {:>12} {:>12} {:>12}",
             "hop", "messages", "waited", "at most", "processed"
         )?;
         for (name, hop) in &self.hops {
@@ -153,14 +168,14 @@ impl fmt::Display for Report {
             let (waited, processed) = (mean(hop.waited), mean(hop.processed));
             writeln!(
                 f,
-                "{name:<40} {:>9} {waited:>12} {:>12} {processed:>12}",
+                "{name:<14} {:>9} {waited:>12} {:>12} {processed:>12}",
                 hop.messages,
                 millis(hop.longest_wait)
             )?;
         }
         let slowest =
             self.hops.iter().max_by_key(|(_, hop)| (hop.waited + hop.processed) / hop.messages.max(1));
-        let waited: Duration = self.hops.values().map(|hop| hop.waited).sum();
+        let waited: Duration = self.hops.iter().map(|(_, hop)| hop.waited).sum();
         write!(f, "waited in queues: {} in all", millis(waited))?;
         writeln!(f, "; the slowest hop is {}", slowest.map_or("none", |(name, _)| name))?;
         let Totals { documents, processed, dead_lettered, replayed } = self.totals;
@@ -178,5 +193,5 @@ impl fmt::Display for Report {
 }
 
 fn millis(duration: Duration) -> String {
-    format!("{:.1} ms", duration.as_secs_f64() * 1e3)
+    way::millis(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
 }

@@ -48,7 +48,7 @@ pub(crate) async fn run(args: &Args, role: Role) -> Result<(), BoxError> {
     let url = args.database.as_ref().ok_or_else(|| missing("--database"))?;
     let ground = Ground {
         brokers: Brokers::of(args, prefix)?,
-        database: Database::open(url).await?,
+        database: Database::open(url, prefix).await?,
         ingress: args.ingress.ok_or_else(|| missing("--ingress"))?,
         embedding: args.embedding.ok_or_else(|| missing("--embedding"))?,
     };
@@ -63,7 +63,7 @@ pub(crate) async fn run(args: &Args, role: Role) -> Result<(), BoxError> {
         }
     };
     running.until(told).await?;
-    Ok(telemetry.flushed(Duration::from_secs(5)).await?)
+    telemetry::flushed(args, &telemetry).await
 }
 
 /// On a thread that nobody waits for: one of the runtime's would keep the process alive until stdin ends.

@@ -29,13 +29,18 @@ const PATIENCE: Duration = Duration::from_secs(300);
 pub(crate) async fn run(args: &Args) -> Result<Report, BoxError> {
     let documents = documents::read(&args.paths, args.repeat)?;
     let number = documents.len();
-    let prefix = args.prefix.clone().unwrap_or_else(|| own_prefix(args.brokers));
+    let own = own_name();
+    // The embedded broker is as new as the process, so its names need nothing of their own.
+    let real = args.brokers == Which::Real;
+    let prefix =
+        args.prefix.clone().unwrap_or_else(|| if real { own.clone() } else { "pipeline".to_owned() });
     let brokers = Brokers::of(args, &prefix)?;
     brokers.create().await?;
-    let url = args.database.clone().unwrap_or_else(scratch_database);
+    let url = args.database.clone().unwrap_or_else(|| scratch_database(&own));
     let ground = Ground {
         brokers,
-        database: Database::open(&url).await?,
+        // Those that run as processes know the run by its prefix.
+        database: Database::open(&url, if real { &prefix } else { &own }).await?,
         ingress: args.ingress.map_or_else(free_port, Ok)?,
         embedding: args.embedding.map_or_else(free_port, Ok)?,
     };
@@ -53,14 +58,14 @@ pub(crate) async fn run(args: &Args) -> Result<Report, BoxError> {
         }
         Ok::<_, BoxError>((counts, replayed, letters))
     };
-    let ((counts, replayed, letters), spans, died) = pipeline.until(work).await?;
+    let ((counts, replayed, letters), spans, died) = pipeline.until(args, work).await?;
     for (id, reason, _) in &letters {
         println!("{}: {id}: {reason}", if args.replay { "replayed" } else { "dead letter" });
     }
     println!("results: {url}");
     let totals =
         Totals { documents: number, processed: counts.stored, dead_lettered: counts.letters, replayed };
-    Ok(Report::new(totals, args.relation, spans, died))
+    Ok(Report::new(totals, args.relation, &prefix, spans, died))
 }
 
 /// The roles, beside us or as processes.
@@ -85,7 +90,7 @@ impl Pipeline {
                     .spans
                     .clone()
                     .unwrap_or_else(|| std::env::temp_dir().join(format!("{prefix}-spans")));
-                std::fs::create_dir_all(&folder)?;
+                std::fs::create_dir_all(&folder).map_err(|error| documents::named(&folder, &error))?;
                 let telemetry = telemetry::in_files(args, Role::All.name(), &folder)?;
                 let children = Children::start(args, prefix, database, &folder, ground)?;
                 Ok(Pipeline::Processes(children, telemetry, folder))
@@ -96,6 +101,7 @@ impl Pipeline {
     /// Runs until the work is done. Gives what came of it, every span, and those that died with their process.
     async fn until<T>(
         self,
+        args: &Args,
         work: impl Future<Output = Result<T, BoxError>>,
     ) -> Result<(T, Vec<SpanRecord>, Vec<SpanRef>), BoxError> {
         let mut done = None;
@@ -116,7 +122,7 @@ impl Pipeline {
                 (telemetry, Box::new(read))
             }
         };
-        telemetry.flushed(Duration::from_secs(5)).await?;
+        telemetry::flushed(args, &telemetry).await?;
         let (spans, died) = read()?;
         Ok((done.ok_or("the pipeline ended before its work")??, spans, died))
     }
@@ -143,16 +149,13 @@ async fn finished(database: &Database, documents: usize) -> Result<Counts, BoxEr
     }
 }
 
-fn own_prefix(brokers: Which) -> String {
-    if brokers == Which::Memory {
-        // The broker is as new as the process.
-        return "pipeline".to_owned();
-    }
+/// A name that no other run has.
+fn own_name() -> String {
     let now = std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_millis());
     format!("pipeline-{}-{now}", std::process::id())
 }
 
-fn scratch_database() -> String {
-    let file = std::env::temp_dir().join(format!("ai-{}.db", own_prefix(Which::Real)));
+fn scratch_database(run: &str) -> String {
+    let file = std::env::temp_dir().join(format!("ai-{run}.db"));
     format!("sqlite:{}?mode=rwc", file.display())
 }

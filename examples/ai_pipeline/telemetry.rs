@@ -2,7 +2,7 @@
 
 use crate::args::Args;
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SimpleSpanProcessor};
-use std::path::Path;
+use std::{path::Path, time::Duration};
 use throughline::{BoxError, Telemetry, TelemetryBuilder};
 use throughline_test::{FileExporter, StartedSpans};
 
@@ -25,6 +25,16 @@ pub(crate) fn in_files(args: &Args, service: &str, folder: &Path) -> Result<Tele
         .processor(StartedSpans::append(file("started"))?)
         .processor(SimpleSpanProcessor::new(FileExporter::append(file("jsonl"))?));
     exported(args, builder)
+}
+
+/// Exports what has ended, and says how many spans went over OTLP. A backend that is away stops nothing.
+pub(crate) async fn flushed(args: &Args, telemetry: &Telemetry) -> Result<(), BoxError> {
+    let flushed = telemetry.flushed(Duration::from_secs(5)).await;
+    let Some(url) = &args.otlp else { return Ok(flushed?) };
+    let (exported, dropped) = (telemetry.exported(), telemetry.dropped());
+    let what = args.role.name();
+    eprintln!("{what}: {exported} spans exported to {url}, {dropped} lost");
+    Ok(())
 }
 
 fn builder(args: &Args, service: &str) -> TelemetryBuilder {

@@ -18,6 +18,10 @@ pub(crate) struct Lines(File);
 
 impl Lines {
     pub(crate) fn append(path: &Path) -> io::Result<Lines> {
+        Self::open(path).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+    }
+
+    fn open(path: &Path) -> io::Result<Lines> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }

@@ -137,7 +137,8 @@ impl Row<'_> {
 impl<'g> Below<'g> {
     fn of(graph: &'g Graph) -> Self {
         let mut below = Below::default();
-        for span in graph.spans() {
+        // A settlement may be one of many messages, and is nobody's way.
+        for span in graph.spans().iter().filter(|span| !span.is_settle()) {
             let known = |id: &SpanRef| graph.get(*id).is_some();
             let parent = span.parent.filter(known);
             // What processes a message is linked to its send, be it a child as well or not.

@@ -9,6 +9,7 @@ mod kafka;
 mod kafka_wire;
 pub(crate) mod own;
 mod port;
+mod postgres;
 mod pubsub;
 mod sns;
 mod sqs;
@@ -27,7 +28,8 @@ use crate::{
 };
 
 /// Every broker that `cargo xtask` can start.
-pub(crate) const ALL: &[&dyn Broker] = &[&kafka::PLAIN, &sqs::FORGETFUL, &sns::Sns, &pubsub::PubSub];
+pub(crate) const ALL: &[&dyn Broker] =
+    &[&kafka::PLAIN, &sqs::FORGETFUL, &sns::Sns, &pubsub::PubSub, &postgres::Postgres];
 
 /// What the user asked for.
 #[derive(Debug, Default, Clone)]

@@ -100,7 +100,7 @@ pub(super) fn check(packages: &[Package]) -> Vec<String> {
     broken
 }
 
-/// All crates that plain `cargo run --example pipeline` builds: default members, default features.
+/// All crates that plain `cargo run --example ai_pipeline` builds: default members, default features.
 pub(super) fn default_tree(workspace: &Workspace) -> Outcome<String> {
     let words = ["tree", "--edges=normal,build,dev", "--prefix=none", "--format={p}"];
     let tree = process::capture("cargo tree", &mut workspace.cargo(&words))?;
@@ -108,7 +108,7 @@ pub(super) fn default_tree(workspace: &Workspace) -> Outcome<String> {
         return Ok(tree);
     }
     Err(Failure::said(
-        "the examples are no default member, so `cargo run --example pipeline` does not find them",
+        "the examples are no default member, so `cargo run --example ai_pipeline` does not find them",
     ))
 }
 
@@ -118,7 +118,7 @@ pub(super) fn check_default_tree(tree: &str) -> Vec<String> {
     let mut clients: Vec<_> = names.filter(|name| any(CLIENTS, name)).collect();
     clients.sort_unstable();
     clients.dedup();
-    clients.into_iter().map(|name| format!("`cargo run --example pipeline` builds {name}")).collect()
+    clients.into_iter().map(|name| format!("`cargo run --example ai_pipeline` builds {name}")).collect()
 }
 
 fn any(patterns: &[&str], name: &str) -> bool {

@@ -78,12 +78,6 @@ pub(super) fn is_send(span: &SpanRecord) -> bool {
     }
 }
 
-/// Whether this span is over answers to a broker. How many of those it takes is the broker's business, and one over
-/// several messages ties together what is apart.
-pub(super) fn is_settle(span: &SpanRecord) -> bool {
-    span.text(names::OPERATION).is_some_and(|operation| operation == "settle")
-}
-
 /// The number of the try that this span covers, if it is a second or later one.
 pub(super) fn attempt(span: &SpanRecord) -> Option<u64> {
     let number = span.attributes.get(names::ATTEMPT)?;

@@ -1,5 +1,6 @@
 //! A span as it was exported, in a form that can be written to a file.
 
+use super::names;
 use opentelemetry::{
     KeyValue, SpanId, TraceId, Value,
     trace::{SpanContext, SpanKind, Status},
@@ -108,6 +109,12 @@ impl SpanRecord {
     /// An attribute as text; numbers are written out.
     pub fn text(&self, name: &str) -> Option<String> {
         self.attributes.get(name).and_then(text)
+    }
+
+    /// Whether it is over answers to a broker. How many of those it takes is the broker's business, and one over several
+    /// messages ties together what is apart.
+    pub fn is_settle(&self) -> bool {
+        self.text(names::OPERATION).is_some_and(|operation| operation == "settle")
     }
 
     /// How long it took.

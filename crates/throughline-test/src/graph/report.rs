@@ -41,8 +41,9 @@ pub struct Report {
     pub unmet: Vec<String>,
 }
 
-/// The error of [`Graph::check`](super::Graph::check).
-#[derive(Clone, Debug)]
+/// The error of [`Graph::check`](super::Graph::check). Reads the same by `{}` and by `{:?}`, since a test shows it by the
+/// second.
+#[derive(Clone)]
 pub struct Broken(pub(super) Box<Report>);
 
 impl Report {
@@ -73,6 +74,9 @@ impl fmt::Display for Report {
             self.components,
             self.broken_edges.len()
         )?;
+        if self.settles > 0 {
+            write!(f, "; beside them {} of settlements", self.settles)?;
+        }
         for unmet in &self.unmet {
             write!(f, "\n  {unmet}")?;
         }
@@ -89,6 +93,12 @@ impl fmt::Display for Report {
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the span graph does not close: {}", self.0)
+    }
+}
+
+impl fmt::Debug for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
 use std::collections::{HashMap, HashSet};
 
 pub(super) fn report(graph: &Graph, expect: &Expect) -> Report {
-    let counted = || graph.spans.iter().filter(|span| !delivery::is_settle(span));
+    let counted = || graph.spans.iter().filter(|span| !span.is_settle());
     let mut report = Report {
         spans: counted().count(),
         settles: graph.spans.len() - counted().count(),
@@ -189,7 +189,7 @@ fn components(graph: &Graph) -> usize {
     }
     let mut nodes = graph.index.clone();
     let mut piece: Vec<usize> = (0..graph.spans.len()).collect();
-    let counted = |(_, span): &(usize, &SpanRecord)| !delivery::is_settle(span);
+    let counted = |(_, span): &(usize, &SpanRecord)| !span.is_settle();
     for (n, span) in graph.spans.iter().enumerate().filter(counted) {
         let twin = graph.index.get(&span.id).copied().unwrap_or(n);
         let ends = span.parent.into_iter().chain(span.links.iter().map(|link| link.to));

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path, sync::Mutex, thread, time::Duration};
 
 use crate::{
-    brokers::fleet::Fleet,
+    brokers::{POSTGRES, fleet::Fleet},
     failure::{Failure, Outcome, While},
     lanes::{self, ALONE, Binary, Job, Lane, PLAIN},
     ledgers, process,
@@ -167,7 +167,8 @@ impl Report {
     }
 
     fn skip_broker(&mut self, name: &str, why: String) {
-        if under_ci() {
+        // PostgreSQL is no broker, and does not run as root where nobody else may enter the folder.
+        if under_ci() && name != POSTGRES {
             self.fail(name, format!("under CI every broker must be there: {why}"));
         } else {
             self.add(name, Tally::SKIP);

@@ -31,6 +31,9 @@ use crate::{
 pub(crate) const ALL: &[&dyn Broker] =
     &[&kafka::PLAIN, &sqs::FORGETFUL, &sns::Sns, &pubsub::PubSub, &postgres::Postgres];
 
+/// The one of them that is a database.
+pub(crate) const POSTGRES: &str = "postgres";
+
 /// What the user asked for.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Wish {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use crate::{
-    brokers::{Broker, Wish},
+    brokers::{Broker, POSTGRES, Wish},
     failure::{Failure, Outcome, While},
     process::{self, Group},
 };
@@ -35,7 +35,7 @@ pub(super) struct Postgres;
 
 impl Broker for Postgres {
     fn name(&self) -> &'static str {
-        "postgres"
+        POSTGRES
     }
 
     fn variable(&self) -> &'static str {

@@ -107,11 +107,10 @@ pub(crate) fn remove_baggage(fields: &mut dyn Inject) {
     fields.remove(BAGGAGE);
 }
 
-/// The values of one field seen so far.
+/// What one field says, as far as it was seen.
 struct Field<T> {
-    exact: Option<T>,
-    other_case: Option<T>,
-    /// Nothing more is wanted.
+    found: Option<T>,
+    /// Nothing more is wanted: it was found under its exact name.
     closed: bool,
     /// Bytes that may still be looked at: many long and broken values must not cost more than one.
     budget: usize,
@@ -130,7 +129,7 @@ impl<T> Field<T> {
     #[inline]
     fn new(wanted: bool, budget: usize) -> Self {
         // What is not wanted must not be waited for.
-        Field { exact: None, other_case: None, closed: !wanted, budget }
+        Field { found: None, closed: !wanted, budget }
     }
 
     #[inline]
@@ -141,40 +140,28 @@ impl<T> Field<T> {
         cost: usize,
         parse: impl FnOnce(&'a [u8]) -> Option<T>,
     ) {
-        if self.closed || (!exact && self.other_case.is_some()) {
+        if self.closed || (!exact && self.found.is_some()) {
             return;
         }
         let Some(budget) = self.budget.checked_sub(cost) else { return };
         self.budget = budget;
-        let Some(value) = parse(value) else { return };
-        if exact {
-            self.exact = Some(value);
-            self.closed = true;
-        } else {
-            self.other_case = Some(value);
+        if let Some(value) = parse(value) {
+            (self.found, self.closed) = (Some(value), exact);
         }
-    }
-
-    #[inline]
-    fn take(&mut self) -> Option<T> {
-        self.exact.take().or_else(|| self.other_case.take())
     }
 }
 
-/// Whether both are the same letters in any case; `letters` are at least 8 lowercase ones, and both are of one length.
-/// Setting the bit of lower case turns nothing but a letter into that letter.
+/// Whether both are the same letters in any case, and then whether in the same one; `letters` are 8 to 16 lowercase
+/// ones, and both are of one length. Setting the bit of lower case turns nothing but a letter into that letter.
 #[inline]
-fn is_letters(name: &[u8], letters: &str) -> bool {
+fn same_letters(name: &str, letters: &str) -> Option<bool> {
     const LOWER: u64 = 0x2020_2020_2020_2020;
-    let letters = letters.as_bytes();
-    let ends = |bytes: &[u8]| {
-        let (first, last) = (bytes.first_chunk::<8>()?, bytes.last_chunk::<8>()?);
+    let ends = |text: &str| {
+        let (first, last) = (text.as_bytes().first_chunk::<8>()?, text.as_bytes().last_chunk::<8>()?);
         Some((u64::from_ne_bytes(*first), u64::from_ne_bytes(*last)))
     };
-    match (ends(name), ends(letters)) {
-        (Some(name), Some(letters)) => (name.0 | LOWER, name.1 | LOWER) == letters,
-        _ => false,
-    }
+    let (name, letters) = (ends(name)?, ends(letters)?);
+    ((name.0 | LOWER, name.1 | LOWER) == letters).then_some(name == letters)
 }
 
 impl<'a> Fields<'a> {
@@ -193,14 +180,15 @@ impl<'a> Fields<'a> {
     #[inline]
     fn see(&mut self, name: &'a str, value: &'a [u8]) -> ControlFlow<()> {
         // A few words tell the names of a length apart.
-        let bytes = name.as_bytes();
         match name.len() {
-            11 if is_letters(bytes, TRACEPARENT) => {
+            11 => {
+                let Some(exact) = same_letters(name, TRACEPARENT) else { return ControlFlow::Continue(()) };
                 self.parent_seen = true;
-                self.parent.see(name == TRACEPARENT, value, 0, traceparent::parse);
+                self.parent.see(exact, value, 0, traceparent::parse);
             }
-            10 if is_letters(bytes, TRACESTATE) => {
-                self.state.see(name == TRACESTATE, value, tracestate::cost(value), tracestate::check);
+            10 => {
+                let Some(exact) = same_letters(name, TRACESTATE) else { return ControlFlow::Continue(()) };
+                self.state.see(exact, value, tracestate::cost(value), tracestate::check);
             }
             7 if name.eq_ignore_ascii_case(BAGGAGE) => {
                 let cost = value.len().min(baggage::MAX_BYTES);
@@ -225,10 +213,10 @@ impl<'a> Fields<'a> {
     // By reference: it is too large to be moved for nothing.
     #[inline]
     fn finish(&mut self) -> Extracted {
-        let wanted = !self.parent.closed || self.parent.exact.is_some();
-        let (parent, state) = match self.parent.take() {
-            None if wanted => (self.ce_parent, self.ce_state.take()),
-            found => (found, self.state.take()),
+        let wanted = !self.parent.closed || self.parent.found.is_some();
+        let (parent, state) = match self.parent.found {
+            None if wanted => (self.ce_parent, self.ce_state.found),
+            found => (found, self.state.found),
         };
         let context = parent.map(|parent| {
             let state = state.map_or(TraceState::NONE, tracestate::parse);
@@ -237,7 +225,7 @@ impl<'a> Fields<'a> {
         Extracted {
             invalid: wanted && self.parent_seen && context.is_none(),
             context,
-            baggage: self.baggage.take(),
+            baggage: self.baggage.found.take(),
         }
     }
 }

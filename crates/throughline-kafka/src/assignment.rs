@@ -12,6 +12,7 @@ use crate::{
     placing::{Looking, Search},
     poll::Poller,
     slots::{NONE, Slot},
+    stock::Stock,
     transactional::Owned,
 };
 use rdkafka::{TopicPartitionList, consumer::Consumer};
@@ -77,7 +78,7 @@ impl Poller {
         slot.mark = self.consumer.context().topic_ids.mark(slot.partition.topic());
         slot.partition.assign();
         let (owner, lease) = Lease::new(Some(self.demand.clone()));
-        slot.lease = Some((owner, lease));
+        slot.lease = Some((owner, Stock::new(lease)));
         slot.extensions = Extensions::default();
         if let Some(by) = &slot.by {
             let partition = slot.partition.clone();

@@ -49,9 +49,9 @@ impl Copier {
     pub(crate) fn message<R: rdkafka::Message>(
         &mut self,
         record: &R,
-        destination: &Arc<Destination>,
+        destination: Arc<Destination>,
     ) -> Message {
-        let mut origin = Origin::new(destination.clone());
+        let mut origin = Origin::new(destination);
         origin.partition = Some(record.partition());
         origin.offset = Some(record.offset());
         origin.time = time(record.timestamp());
@@ -200,7 +200,7 @@ mod tests {
         }
         let sent = to_record(&headers, "t").unwrap();
         let message =
-            Copier::default().message(&record(Some(b"\xff\x00"), Some(b"body"), sent), &destination());
+            Copier::default().message(&record(Some(b"\xff\x00"), Some(b"body"), sent), destination());
         assert_eq!(*message.headers(), headers);
         assert_eq!(message.key().unwrap().as_ref(), b"\xff\x00");
         assert_eq!(message.payload().as_ref(), b"body");
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn absent_is_not_empty() {
-        let of = |key, payload| Copier::default().message(&record(key, payload, None), &destination());
+        let of = |key, payload| Copier::default().message(&record(key, payload, None), destination());
         assert!(of(None, None).is_tombstone() && of(None, None).key().is_none());
         let empty = of(Some(b""), Some(b""));
         assert!(!empty.is_tombstone() && empty.key().is_some_and(|key| key.is_empty()));

@@ -109,6 +109,7 @@ mod sink;
 mod slots;
 mod source;
 mod statistics;
+mod stock;
 mod subscription;
 mod topic_ids;
 mod transaction;

@@ -65,6 +65,8 @@ pub(crate) struct Poller {
     last: usize,
     copier: Copier,
     pub(crate) held: VecDeque<Held>,
+    /// How many were handed out the last time.
+    handed_out: usize,
     pub(crate) all_paused: bool,
     idle_since: Option<Instant>,
     pub(crate) progress: Arc<AtomicUsize>,
@@ -122,6 +124,7 @@ pub(crate) fn run(
         last: 0,
         copier: Copier::default(),
         held: VecDeque::new(),
+        handed_out: 0,
         all_paused: false,
         idle_since: None,
         progress: Arc::default(),
@@ -190,7 +193,7 @@ impl Poller {
         self.idle_since = None;
         self.resume_all();
         let room = self.demand.free().min(BATCH);
-        let mut batch = Vec::new();
+        let mut batch = Vec::with_capacity(self.handed_out.min(room));
         let mut bytes = 0;
         while batch.len() < room && bytes < BATCH_BYTES {
             match self.next_held() {
@@ -212,6 +215,7 @@ impl Poller {
                 }
             }
         }
+        self.handed_out = batch.len();
         if let Some(first) = batch.first() {
             let first: &Delivery<KafkaSettler> = first;
             if let Some(origin) = first.message.origin() {
@@ -273,11 +277,11 @@ impl Poller {
                 None => return true,
             },
         };
-        let slot = &self.slots[at];
+        let slot = &mut self.slots[at];
         if !slot.assigned || slot.revoking {
             return true;
         }
-        let message = self.copier.message(&record, &slot.partition.destination);
+        let message = self.copier.message(&record, slot.destinations.take());
         if message.extensions().get::<HeadersUnreadable>().is_some() {
             self.observer.observe(Event::HeadersUnreadable {
                 destination: &slot.partition.destination,

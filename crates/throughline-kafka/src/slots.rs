@@ -1,15 +1,17 @@
 //! The partitions that the poll thread knows, and the way of a record of theirs to the worker.
 
 use crate::{
-    HeadersUnreadable, KafkaSettler, offsets::Refused, partitions::Partition, poll::Poller, topic_ids::Mark,
-    transactional::Transactional,
+    HeadersUnreadable, KafkaSettler, offsets::Refused, partitions::Partition, poll::Poller, stock::Stock,
+    topic_ids::Mark, transactional::Transactional,
 };
 use std::{
     collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
-use throughline_core::{Delivery, Error, ErrorKind, Extensions, Lease, LeaseOwner, Message, PartitionIndex};
+use throughline_core::{
+    Delivery, Destination, Error, ErrorKind, Extensions, Lease, LeaseOwner, Message, PartitionIndex,
+};
 
 /// How long a partition is blocked before it alone is paused. A fetch brings a long run of one partition, which fills
 /// its share again and again: a pause each time would throw away what was prefetched.
@@ -21,7 +23,9 @@ pub(crate) const NONE: i64 = -1;
 /// One partition, as the poll thread sees it.
 pub(crate) struct Slot {
     pub(crate) partition: Arc<Partition>,
-    pub(crate) lease: Option<(LeaseOwner, Lease)>,
+    pub(crate) lease: Option<(LeaseOwner, Stock<Lease>)>,
+    partitions: Stock<Arc<Partition>>,
+    pub(crate) destinations: Stock<Arc<Destination>>,
     /// The producer that consumes it, if that is exactly once, and what each message is given for that.
     pub(crate) by: Option<Arc<Transactional>>,
     pub(crate) extensions: Extensions,
@@ -51,8 +55,11 @@ pub(crate) struct Held {
 
 impl Slot {
     fn new(partition: Partition) -> Self {
+        let partition = Arc::new(partition);
         Slot {
-            partition: Arc::new(partition),
+            partitions: Stock::new(partition.clone()),
+            destinations: Stock::new(partition.destination.clone()),
+            partition,
             lease: None,
             by: None,
             extensions: Extensions::default(),
@@ -113,8 +120,8 @@ impl Poller {
                 return None;
             }
         };
-        let lease = slot.lease.as_ref().map_or_else(Lease::forever, |(_, lease)| lease.clone());
-        let settler = KafkaSettler::new(slot.partition.clone(), ticket);
+        let lease = slot.lease.as_mut().map_or_else(Lease::forever, |(_, lease)| lease.take());
+        let settler = KafkaSettler::new(slot.partitions.take(), ticket);
         let mut message = held.message;
         if slot.by.is_some() {
             let unreadable = message.extensions().get::<HeadersUnreadable>().copied();

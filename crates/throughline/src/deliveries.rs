@@ -131,8 +131,8 @@ impl<Z> Queue<Z> for Batcher<Item<Z>> {
         };
         books.count_panic(&results);
         let mut parked: Vec<(LaneId, Instant)> = Vec::new();
-        for (Known { place, size, .. }, result) in tag.each.into_iter().zip(results) {
-            let Some((how, held)) = books.settled(place.lane, result) else {
+        for (Known { place, size, lease }, result) in tag.each.into_iter().zip(results) {
+            let Some((how, held)) = books.settled(place.lane, &lease, result) else {
                 books.release(place.partition, size);
                 continue;
             };

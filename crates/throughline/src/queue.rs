@@ -224,7 +224,7 @@ impl<Z> Queue<Z> for Lanes<Item<Z>> {
     fn finish(&mut self, tag: Tag, result: Result<Outcome<Z>, BoxError>, books: &mut Books) {
         books.count_panic([&result]);
         let before = if let Lane::Open(lane) = tag.lane { Some(lane) } else { None };
-        match books.settled(before, result) {
+        match books.settled(before, &tag.lease, result) {
             None => self.cancelled(tag, books),
             Some((how, held)) => {
                 let lane = match tag.lane {
@@ -297,6 +297,7 @@ impl Books {
     pub(crate) fn settled<Z>(
         &mut self,
         lane: Option<LaneId>,
+        lease: &Lease,
         result: Result<Outcome<Z>, BoxError>,
     ) -> Option<(Settlement, Held<Z>)> {
         match result {
@@ -308,9 +309,10 @@ impl Books {
                     _ if failed.as_ref().is_some_and(|failed| failed.put_aside) => one(&counts.put_aside),
                     _ => one(&counts.nacked),
                 }
-                if let Some(held) = failed.and_then(|failed| failed.held)
-                    && !held.delivery.lease.is_lost()
+                if let Some(mut held) = failed.and_then(|failed| failed.held)
+                    && !lease.is_lost()
                 {
+                    held.delivery.lease = lease.clone();
                     return Some((how, held));
                 }
                 if self.blocked.is_some() && self.blocked == lane {

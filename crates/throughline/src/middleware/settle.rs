@@ -12,8 +12,8 @@ use std::{
     time::Duration,
 };
 use throughline_core::{
-    Batch, BoxError, Delivery, IntoAnswers, IntoSettlement, Message, PartitionIndex, Redelivery, Settlement,
-    Settler,
+    Batch, BoxError, Delivery, IntoAnswers, IntoSettlement, Lease, Message, PartitionIndex, Redelivery,
+    Settlement, Settler,
 };
 use throughline_trace::{Classify, Failure, Trail};
 use tower_service::Service;
@@ -68,7 +68,7 @@ pub(crate) struct Failed<Z> {
     pub(crate) held: Option<Held<Z>>,
 }
 
-/// A delivery that the worker keeps and tries again.
+/// A delivery that the worker keeps and tries again; without its lease, which the loop has anyway.
 pub(crate) struct Held<Z> {
     pub(crate) delivery: Delivery<Z>,
     pub(crate) after: Duration,
@@ -136,8 +136,9 @@ impl<Z> Owed for Delivery<Z> {
     #[inline]
     fn part(self) -> (Message, Kept<Z>) {
         let Delivery { mut message, settler, lease, partition } = self;
-        message.set_lease(lease);
+        // Kept without the lease: each clone of that is counted.
         let kept = Kept { message: message.clone(), settler, partition };
+        message.set_lease(lease);
         (message, kept)
     }
 }
@@ -319,7 +320,7 @@ impl Answering {
                 if let Some(origin) = message.origin_mut() {
                     origin.delivery_count = origin.delivery_count.saturating_add(1);
                 }
-                let lease = message.lease().clone();
+                let lease = Lease::forever();
                 Some(Held { delivery: Delivery { message, settler, lease, partition }, after })
             }
         };

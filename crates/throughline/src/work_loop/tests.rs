@@ -170,6 +170,10 @@ fn never(_: Batch) -> BoxFuture<'static, Result<(), BoxError>> {
     Box::pin(std::future::pending())
 }
 
+fn fails(_: Batch) -> std::future::Ready<Result<(), BoxError>> {
+    ready(Err("no".into()))
+}
+
 fn slowly(_: Batch) -> BoxFuture<'static, Result<(), BoxError>> {
     Box::pin(async {
         sleep(10 * WITHIN).await;
@@ -282,4 +286,14 @@ async fn what_is_lost_before_it_is_handed_out_is_not_in_the_batch() {
         rig.settled.taken(),
         [(0, Some(Settlement::Ack)), (1, None), (2, Some(Settlement::Ack)), (3, Some(Settlement::Ack))]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_lost_while_it_is_parked_is_not_tried_again() {
+    let mut rig = Rig::new(BatchPolicy::at_most(1).within(WITHIN), OnLeaseLost::Tell, fails);
+    let owners = rig.deliver(0..1).await;
+    assert_eq!((rig.batch(), rig.settled.taken(), rig.demand.held()), (Some(vec![0]), vec![], (1, 1)));
+    owners[0].lose();
+    settle().await;
+    assert_eq!((rig.settled.taken(), rig.demand.held()), (vec![(0, None)], (0, 0)));
 }

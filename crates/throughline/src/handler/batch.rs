@@ -1,6 +1,10 @@
 //! Async functions that handle a batch.
 
-use super::{FromMessage, State, carried::Carried, function::every_arity};
+use super::{
+    FromMessage, State,
+    carried::{Carried, carried},
+    function::every_arity,
+};
 use futures_util::future::BoxFuture;
 use std::{
     fmt,
@@ -239,7 +243,7 @@ fn run<Fut>(
 where
     Fut: Future<Output: IntoAnswers> + Send + 'static,
 {
-    let work = (!rest.is_empty()).then(|| Carried::run(batch.extensions(), make));
+    let work = (!rest.is_empty()).then(|| Carried::run(carried(batch.extensions()), make));
     Box::pin(async move {
         let answers = match work {
             Some(work) => work.await.into_answers(),
@@ -250,6 +254,9 @@ where
 }
 
 macro_rules! batch_handlers {
+    ($($A:ident),*; $Last:ident) => {
+        batch_handlers!($($A,)* $Last);
+    };
     ($($A:ident),*) => {
         impl<F, Fut, S, $($A,)*> BatchHandler<($($A,)*), S> for F
         where

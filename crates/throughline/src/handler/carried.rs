@@ -19,15 +19,17 @@ pin_project! {
     }
 }
 
+/// The context that is to be brought along, if any.
+pub(crate) type Along = Option<Context>;
+
 impl<F> Carried<F> {
-    /// Runs `make`, and the future it makes, in the process context that is left in these extensions, unless a context
-    /// is current already.
-    pub(crate) fn run(extensions: &Extensions, make: impl FnOnce() -> F) -> Self {
-        match carried(extensions) {
+    /// Runs `make`, and the future it makes, in what is [`carried`], if anything is.
+    pub(crate) fn run(along: Along, make: impl FnOnce() -> F) -> Self {
+        match along {
             None => Carried::Here { future: make() },
             Some(context) => {
                 let _current = context.clone().attach();
-                Carried::Along { future: make(), context: context.clone() }
+                Carried::Along { future: make(), context }
             }
         }
     }
@@ -48,7 +50,7 @@ impl<F: Future> Future for Carried<F> {
 }
 
 /// The process context of a message or a batch, where it is not current.
-pub(crate) fn carried(extensions: &Extensions) -> Option<Context> {
+pub(crate) fn carried(extensions: &Extensions) -> Along {
     let trail = extensions.get::<Trail>()?;
     Context::map_current(|now| !now.has_active_span()).then(|| trail.context().clone())
 }

@@ -37,6 +37,15 @@ pub trait FromMessage<S>: Sized {
     /// # Errors
     /// Says why it could not be taken; the handler is not called.
     fn from_message(message: &Message, state: &S) -> Result<Self, Self::Rejection>;
+
+    /// Takes it from a message that nobody else needs, as the last extractor of a handler does. To be written by what
+    /// keeps the message; all else takes it as ever.
+    ///
+    /// # Errors
+    /// As those of [`from_message`](Self::from_message).
+    fn from_owned(message: Message, state: &S) -> Result<Self, Self::Rejection> {
+        Self::from_message(&message, state)
+    }
 }
 
 /// The payload, parsed as JSON. As `Option<Json<T>>` it is `None` for a tombstone; a payload that is there and is not
@@ -112,6 +121,10 @@ impl<S> FromMessage<S> for Message {
 
     fn from_message(message: &Message, _: &S) -> Result<Self, Infallible> {
         Ok(message.clone())
+    }
+
+    fn from_owned(message: Message, _: &S) -> Result<Self, Infallible> {
+        Ok(message)
     }
 }
 

@@ -1,6 +1,9 @@
 //! Async functions as handlers.
 
-use super::{FromMessage, carried::Carried};
+use super::{
+    FromMessage,
+    carried::{Along, Carried, carried},
+};
 use pin_project_lite::pin_project;
 use std::{
     fmt,
@@ -47,8 +50,8 @@ impl<F> HandlerFuture<F> {
         HandlerFuture { state: Running::Rejected { error: Some(error) } }
     }
 
-    pub(crate) fn run(message: &Message, make: impl FnOnce() -> F) -> Self {
-        HandlerFuture { state: Running::Accepted { future: Carried::run(message.extensions(), make) } }
+    pub(crate) fn run(along: Along, make: impl FnOnce() -> F) -> Self {
+        HandlerFuture { state: Running::Accepted { future: Carried::run(along, make) } }
     }
 }
 
@@ -77,40 +80,46 @@ impl<F> fmt::Debug for HandlerFuture<F> {
 }
 
 macro_rules! handlers {
-    ($($A:ident),*) => {
-        impl<F, Fut, S, $($A,)*> MessageHandler<($($A,)*), S> for F
+    ($($A:ident),* $(; $Last:ident)?) => {
+        impl<F, Fut, S, $($A,)* $($Last)?> MessageHandler<($($A,)* $($Last,)?), S> for F
         where
-            F: Fn($($A),*) -> Fut + Clone + Send + 'static,
+            F: Fn($($A,)* $($Last)?) -> Fut + Clone + Send + 'static,
             Fut: Future + Send + 'static,
             Fut::Output: IntoSettlement,
             $($A: FromMessage<S>,)*
+            $($Last: FromMessage<S>,)?
         {
             type Future = HandlerFuture<Fut>;
 
             #[allow(non_snake_case, unused_variables, reason = "the macro names values after their types")]
             fn call(&self, message: Message, state: &S) -> Self::Future {
+                let along = carried(message.extensions());
                 $(let $A = match $A::from_message(&message, state) {
                     Ok(value) => value,
                     Err(rejection) => return HandlerFuture::rejected(rejection.into()),
                 };)*
-                HandlerFuture::run(&message, || self($($A),*))
+                $(let $Last = match $Last::from_owned(message, state) {
+                    Ok(value) => value,
+                    Err(rejection) => return HandlerFuture::rejected(rejection.into()),
+                };)?
+                HandlerFuture::run(along, || self($($A,)* $($Last)?))
             }
         }
     };
 }
 
-/// Hands a macro every number of extractors that a handler may have.
+/// Hands a macro every number of extractors that a handler may have, the last one apart.
 macro_rules! every_arity {
     ($each:ident) => {
         $each!();
-        $each!(A1);
-        $each!(A1, A2);
-        $each!(A1, A2, A3);
-        $each!(A1, A2, A3, A4);
-        $each!(A1, A2, A3, A4, A5);
-        $each!(A1, A2, A3, A4, A5, A6);
-        $each!(A1, A2, A3, A4, A5, A6, A7);
-        $each!(A1, A2, A3, A4, A5, A6, A7, A8);
+        $each!(; A1);
+        $each!(A1; A2);
+        $each!(A1, A2; A3);
+        $each!(A1, A2, A3; A4);
+        $each!(A1, A2, A3, A4; A5);
+        $each!(A1, A2, A3, A4, A5; A6);
+        $each!(A1, A2, A3, A4, A5, A6; A7);
+        $each!(A1, A2, A3, A4, A5, A6, A7; A8);
     };
 }
 pub(super) use every_arity;

@@ -213,7 +213,7 @@ struct Opened {
     context: Context,
     incoming: Option<SpanContext>,
     /// Set if a span was started that records.
-    recorder: Option<Recorder>,
+    recorder: Option<Arc<Recorder>>,
 }
 
 impl<S, C> Tracing<S, C> {
@@ -269,7 +269,8 @@ impl<S, C> Tracing<S, C> {
             }
             _ => base.clone(),
         };
-        let template = &self.templates.get(settings, origin.map(|origin| &origin.destination)).template;
+        let prepared = self.templates.get(settings, origin.map(|origin| &origin.destination));
+        let template = &prepared.template;
         let mut builder = template.builder(SpanKind::Consumer, links);
         if let Some(attributes) = &mut builder.attributes {
             if let Some(origin) = origin {
@@ -282,10 +283,7 @@ impl<S, C> Tracing<S, C> {
             }
         }
         Some(match spans.start(builder, &parent) {
-            Started::Recording(context) => {
-                let recorder = Some(Recorder { spans: spans.clone(), template: template.clone() });
-                Opened { context, incoming, recorder }
-            }
+            Started::Recording(context) => Opened { context, incoming, recorder: prepared.recorder.clone() },
             Started::Not(own) => {
                 // What came is carried on; only a message without a context gets the one that was not sampled.
                 let current = incoming.clone().or_else(|| Some(own).filter(SpanContext::is_valid));

@@ -27,7 +27,7 @@ pub struct Trail {
     /// It tells more of this message than what is current, which is the context of another of its batch.
     apart: bool,
     /// `None` while nothing records, so that no try has a span either.
-    recorder: Option<Recorder>,
+    recorder: Option<Arc<Recorder>>,
     tries: Mutex<Tries>,
 }
 
@@ -55,6 +55,7 @@ pub trait TraceContext {
     fn creation_context(&self) -> Option<SpanContext>;
 }
 
+/// What starts the spans of further tries: the same for all messages of a destination.
 pub(crate) struct Recorder {
     pub(crate) spans: Spans,
     pub(crate) template: Arc<Template>,
@@ -92,7 +93,11 @@ pub(crate) enum Outcome {
 }
 
 impl Trail {
-    pub(crate) fn new(context: Context, incoming: Option<SpanContext>, recorder: Option<Recorder>) -> Self {
+    pub(crate) fn new(
+        context: Context,
+        incoming: Option<SpanContext>,
+        recorder: Option<Arc<Recorder>>,
+    ) -> Self {
         let (apart, attempts) = (false, AtomicU32::new(0));
         Trail { context, incoming, attempts, apart, recorder, tries: Mutex::default() }
     }

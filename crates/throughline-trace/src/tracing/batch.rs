@@ -8,7 +8,6 @@ use crate::{
     semconv as key,
     spans::{Spans, Started},
     template::{self, Template, push_partition},
-    trail::Recorder,
 };
 use opentelemetry::{
     Context, KeyValue,
@@ -158,13 +157,12 @@ impl<S, C> Tracing<S, C> {
                 context.span().end();
             }
         }
-        let template = self.templates.get(settings, whole.destination.as_ref()).template.clone();
+        let prepared = self.templates.get(settings, whole.destination.as_ref());
         let links = std::mem::take(&mut whole.links);
-        let builder = whole.builder(&template, SpanKind::Consumer, links);
+        let builder = whole.builder(&prepared.template, SpanKind::Consumer, links);
         match spans.start(builder, &baggage(found)) {
             Started::Recording(context) => {
-                let recorder = Some(Recorder { spans: spans.clone(), template });
-                Opened { context, incoming: None, recorder }
+                Opened { context, incoming: None, recorder: prepared.recorder.clone() }
             }
             Started::Not(own) => unrecorded(found, Some(own)),
         }

@@ -4,6 +4,7 @@ use super::Settings;
 use crate::{
     metrics::{Measured, Operation},
     template::Template,
+    trail::Recorder,
 };
 use std::sync::Arc;
 use throughline_core::Destination;
@@ -20,6 +21,8 @@ pub(super) struct Templates {
 #[derive(Clone)]
 pub(super) struct Prepared {
     pub(super) template: Arc<Template>,
+    /// `None` where there are no spans.
+    pub(super) recorder: Option<Arc<Recorder>>,
     pub(super) measured: Option<Arc<Measured>>,
 }
 
@@ -62,6 +65,8 @@ impl Prepared {
         let template = Arc::new(Template::new(operation, operation_type, of));
         let metrics = settings.metrics.clone().filter(|_| is_process);
         let measured = metrics.map(|metrics| Measured::new(metrics, Operation::Process, &template));
-        Prepared { template, measured }
+        let spans = settings.spans.clone();
+        let recorder = spans.map(|spans| Arc::new(Recorder { spans, template: template.clone() }));
+        Prepared { template, recorder, measured }
     }
 }

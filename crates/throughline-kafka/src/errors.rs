@@ -107,6 +107,28 @@ pub(crate) fn meaning(code: Code) -> (ErrorKind, &'static str) {
         Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => {
             (K::TooLarge, "raise `message.max.bytes` here and `max.message.bytes` of the topic, or send less")
         }
+        Code::InvalidRecord => {
+            (K::Unrepresentable, "the topic does not take this record: one that is compacted wants a key")
+        }
+        Code::InvalidDifferentRecord => {
+            (K::Broker, "another message of its batch was refused, and took it along: send it again")
+        }
+        Code::InvalidTimestamp => (
+            K::Unrepresentable,
+            "its time is further from the broker's than the topic permits (`message.timestamp.before.max.ms`, \
+             `message.timestamp.after.max.ms`)",
+        ),
+        Code::NotEnoughReplicas | Code::NotEnoughReplicasAfterAppend => {
+            (K::Broker, "fewer replicas are in sync than `min.insync.replicas` of the topic")
+        }
+        Code::InvalidSessionTimeout => (
+            K::Config,
+            "`session.timeout.ms` has to be within `group.min.session.timeout.ms` and `group.max.session.timeout.ms` of \
+             the broker",
+        ),
+        Code::GroupMaxSizeReached => {
+            (K::Broker, "the group has as many members as `group.max.size` of the broker allows")
+        }
         Code::FencedInstanceId => {
             (K::Fenced, "another member took this `group.instance.id`; give each member its own")
         }
@@ -148,6 +170,7 @@ pub(crate) fn ends_source(code: Code) -> bool {
         | Code::FencedInstanceId
         | Code::UnreleasedInstanceId
         | Code::InvalidGroupId
+        | Code::InvalidSessionTimeout
         | Code::UnsupportedVersion => true,
         _ => matches!(meaning(code).0, ErrorKind::Denied | ErrorKind::Unsupported),
     }

@@ -1,26 +1,29 @@
 //! A message under way.
 
 use std::sync::Arc;
-use throughline_core::{Destination, Error, Place, Receipt, SendFuture, Sends, Unconfirmed};
+use throughline_core::{Destination, Error, Message, Place, Receipt, SendFuture, Sends, Unconfirmed};
 
 /// One message under way: it is answered once, whatever happens.
 pub(crate) struct Pending {
     unconfirmed: Unconfirmed,
     pub(crate) destination: Arc<Destination>,
     pub(crate) size: usize,
+    /// Who sent it said its time.
+    pub(crate) timed: bool,
     _place: Place,
 }
 
 impl Pending {
     pub(crate) fn new(
         destination: &Arc<Destination>,
-        size: usize,
+        message: &Message,
         mut place: Place,
         sends: &Sends,
     ) -> (Box<Self>, SendFuture) {
         let (unconfirmed, future) = sends.begin(destination);
+        let (destination, size, timed) = (destination.clone(), message.size(), message.time().is_some());
         place.fill(size);
-        (Box::new(Pending { unconfirmed, destination: destination.clone(), size, _place: place }), future)
+        (Box::new(Pending { unconfirmed, destination, size, timed, _place: place }), future)
     }
 
     pub(crate) fn topic(&self) -> &str {

@@ -3,7 +3,9 @@
 use crate::{errors, headers, limits::Limits, oauth::Tokens, pending::Pending, reports::Reports};
 use rdkafka::{
     ClientConfig,
+    error::KafkaError,
     producer::{BaseProducer, BaseRecord, Producer as _, PurgeConfig},
+    types::RDKafkaErrorCode as Code,
 };
 use std::{
     fmt,
@@ -13,11 +15,16 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use throughline_core::{Destination, Error, ErrorKind, Flow, Message, Place, SendFuture, Sends};
+use throughline_core::{
+    Destination, Error, ErrorKind, Flow, Header, Headers, Message, Place, SendFuture, Sends,
+};
 
 /// The most that may be under way, below what the client itself takes (so that it never refuses).
 const IN_FLIGHT: usize = 10_000;
 const IN_FLIGHT_BYTES: usize = 64 * 1024 * 1024;
+
+/// What the headers have that are written to a dead letter begin with this.
+const DEAD_LETTER_FIELDS: &str = "throughline-dead-letter-";
 
 /// How often the thread looks whether it is still needed.
 const POLL: Duration = Duration::from_millis(100);
@@ -105,20 +112,44 @@ impl Producer {
         place: Place,
         sends: &Sends,
     ) -> SendFuture {
-        let (pending, future) = Pending::new(destination, message.size(), place, sends);
+        let (pending, future) = Pending::new(destination, message, place, sends);
         self.enqueue(message, &destination.name, pending);
         future
     }
 
     fn enqueue(&self, message: &Message, topic: &str, pending: Box<Pending>) {
-        let reports = self.client.context();
-        let (headers, time) = match (
-            headers::to_record(message.headers(), topic),
-            headers::to_timestamp(message.time(), topic),
-        ) {
-            (Ok(headers), Ok(time)) => (headers, time),
-            (Err(error), _) | (_, Err(error)) => return reports.fail(*pending, error),
+        let Some((error, pending)) = self.offer(message, message.headers(), topic, pending) else { return };
+        let is_field = |header: &&Header| header.name.starts_with(DEAD_LETTER_FIELDS);
+        // A dead letter is what was received: nobody can make it smaller, and it would fail for ever.
+        let too_large = errors::code(&error) == Code::MessageSizeTooLarge;
+        let refused = if too_large && message.headers().iter().any(|header| is_field(&header)) {
+            tracing::warn!(topic, "a dead letter is as large as is sent: why it failed is not written to it");
+            let own = message.headers().iter().filter(|header| !is_field(header)).cloned().collect();
+            self.offer(message, &own, topic, pending)
+        } else {
+            Some((error, pending))
         };
+        if let Some((error, pending)) = refused {
+            self.client.context().refuse(*pending, error);
+        }
+    }
+
+    /// Gives it to the client, with these headers; gives back what the client does not take.
+    fn offer(
+        &self,
+        message: &Message,
+        headers: &Headers,
+        topic: &str,
+        pending: Box<Pending>,
+    ) -> Option<(KafkaError, Box<Pending>)> {
+        let (headers, time) =
+            match (headers::to_record(headers, topic), headers::to_timestamp(message.time(), topic)) {
+                (Ok(headers), Ok(time)) => (headers, time),
+                (Err(error), _) | (_, Err(error)) => {
+                    self.client.context().fail(*pending, error);
+                    return None;
+                }
+            };
         let record = BaseRecord::<[u8], [u8], Box<Pending>> {
             topic,
             partition: message.partition(),
@@ -128,9 +159,8 @@ impl Producer {
             headers,
             delivery_opaque: pending,
         };
-        if let Err((error, record)) = self.client.send(record) {
-            reports.refuse(*record.delivery_opaque, error);
-        }
+        let refused = self.client.send(record).err();
+        refused.map(|(error, record)| (error, record.delivery_opaque))
     }
 
     /// Whether it takes nothing any more, ever.

@@ -170,7 +170,19 @@ impl ProducerContext for Reports {
                 pending.answer(Ok(Receipt::at(record.partition(), record.offset())));
                 return;
             }
-            Err((error, _)) => error.clone(),
+            Err((error, record)) => {
+                // Said of all that went in one batch: who has what is asked for is not who was meant.
+                let innocent = match errors::code(error) {
+                    Code::InvalidRecord => record.key().is_some(),
+                    Code::InvalidTimestamp => !pending.timed,
+                    _ => false,
+                };
+                if innocent {
+                    KafkaError::MessageProduction(Code::InvalidDifferentRecord)
+                } else {
+                    error.clone()
+                }
+            }
         };
         match errors::code(&error) {
             Code::MessageSizeTooLarge | Code::MessageBatchTooLarge => {
@@ -226,16 +238,16 @@ mod tests {
     use super::*;
     use futures_util::FutureExt;
     use rdkafka::ClientConfig;
-    use throughline_core::{Destination, Flow, Place, Sends};
+    use throughline_core::{Destination, Flow, Message, Place, Sends};
 
     #[test]
     fn what_is_aborted_with_its_transaction_is_not_missed() {
         let purged = |transactional| {
             let reports = Reports::new(String::new(), Limits::new(ClientConfig::new()), None, transactional);
             let place = || Place::new(Arc::new(Flow::new(1, 1)));
-            let to = Arc::new(Destination::new("kafka", "t"));
-            let (awaited, answer) = Pending::new(&to, 1, place(), &Sends::default());
-            let (dropped, _) = Pending::new(&to, 1, place(), &Sends::default());
+            let (to, message) = (Arc::new(Destination::new("kafka", "t")), Message::new("x"));
+            let (awaited, answer) = Pending::new(&to, &message, place(), &Sends::default());
+            let (dropped, _) = Pending::new(&to, &message, place(), &Sends::default());
             for pending in [awaited, dropped] {
                 reports.refuse(*pending, KafkaError::MessageProduction(Code::PurgeQueue));
             }

@@ -17,7 +17,8 @@ use tower_service::Service;
 /// or 64 MiB are under way: a full queue is back-pressure and no error. A clone has to get ready by itself.
 ///
 /// Messages are handed to the client in the order of the calls. A message's own partition and time are kept; without
-/// a partition its key decides, as with Java's clients. When the last handle, sink and clone is gone, a thread of the
+/// a partition its key decides, as with Java's clients. What is written to a dead letter beside the message that came is left
+/// out, with a warning, where `message.max.bytes` has no room for it. When the last handle, sink and clone is gone, a thread of the
 /// producer goes on until all that is under way was confirmed or has failed, and logs how many failed with nobody
 /// looking: a program that is about to end waits for [`flush`](Endpoint::flush).
 ///
@@ -25,8 +26,10 @@ use tower_service::Service;
 /// By kind: `TooLarge` with the message's size and the limit that refused it (the client's `message.max.bytes`, or the
 /// topic's `max.message.bytes`, which is asked for then), `NotFound` (after 10 s: a new topic may still become known),
 /// `Denied`, `Fenced`, `Timeout` after `message.timeout.ms` (2 minutes), `Unrepresentable` for a header name with a NUL
-/// byte, `Config` for a bad setting, `Broker` for what is left. After an error that the idempotent producer does not
-/// survive, everything under way is answered with it, and sends from a second later on go through a new producer.
+/// byte and for what the topic does not take (no key where it is compacted, a time too far off), `Config` for a bad
+/// setting, `Broker` for what is left, which is also what was in one batch with a message that its topic does not take.
+/// After an error that the idempotent producer does not survive, everything under way is answered with it, and sends from
+/// a second later on go through a new producer.
 ///
 /// # Cancel safety
 /// A message is under way from the call on: dropping the future does not call it back, only its answer is not seen.

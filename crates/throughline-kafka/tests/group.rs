@@ -353,6 +353,18 @@ async fn a_worker_that_ends_gets_an_empty_answer_at_once() {
     member.close().await.unwrap();
 }
 
+/// The client alone would join for ever.
+#[tokio::test]
+async fn a_session_that_the_broker_refuses_ends_with_the_setting() {
+    let kafka = kafka().set("session.timeout.ms", "3600000").set("max.poll.interval.ms", "3600000");
+    let name = topic(&kafka, "session", 1).await;
+    let mut member = Member::join(&kafka.group(&name).topic(&name), 10).await;
+    let error = within(member.source.receive()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+    assert!(error.to_string().contains("`session.timeout.ms`"), "{error}");
+    let _ = member.close().await;
+}
+
 #[tokio::test]
 async fn a_topic_that_does_not_exist_is_named_at_the_start() {
     let (_control, demand) = Demand::new(Capacity { messages: 1, bytes: 1 });

@@ -123,6 +123,27 @@ async fn what_is_too_large_is_said_with_topic_and_sizes() {
     assert!(within(send(&mut sink, Message::new("fits"))).await.is_ok());
 }
 
+/// What is written to a dead letter gives way: what came has to fit, or its partition would stop for it.
+#[tokio::test]
+async fn a_dead_letter_of_the_largest_message_is_sent() {
+    let kafka = kafka().set("message.max.bytes", "1000");
+    let name = topic(&kafka, "letters", 1).await;
+    let mut sink = kafka.topic(&name);
+    let letter = |size: usize| {
+        let letter = Message::new(vec![b'x'; size]).with_header("own", "kept");
+        letter.with_header("throughline-dead-letter-reason", "y".repeat(200))
+    };
+    for size in [500, 900] {
+        send(&mut sink, letter(size)).await.unwrap();
+    }
+    assert_eq!(send(&mut sink, letter(1_000)).await.unwrap_err().kind(), ErrorKind::TooLarge);
+    let mut member = Member::join(&self::kafka().group(&name).topic(&name), 10).await;
+    let came = member.take(2).await;
+    let headers = |n: usize| came[n].message.headers().len();
+    assert_eq!((headers(0), headers(1)), (2, 1));
+    assert!(came.iter().all(|letter| letter.message.headers().get("own").is_some()));
+}
+
 #[tokio::test]
 async fn a_batch_that_is_too_large_is_told_from_a_message_that_is() {
     let kafka = kafka().set("linger.ms", "300");
@@ -191,6 +212,38 @@ async fn a_topic_that_does_not_exist_is_named() {
     let error = within(send(&mut sink, Message::new("x"))).await.unwrap_err();
     assert_eq!((error.kind(), error.resource()), (ErrorKind::NotFound, "no-such-topic"));
     assert!(error.to_string().contains("auto.create.topics.enable"), "{error}");
+}
+
+/// What a topic does not take is said of the message that it is, and what went with it in one batch may be sent again.
+#[tokio::test]
+async fn a_record_that_its_topic_refuses_is_told_from_what_went_with_it() {
+    let kafka = kafka().set("linger.ms", "200");
+    let [compacted, timed] = [unique("compacted"), unique("timed")];
+    kafka.admin().create_topic_with(&compacted, 1, &[("cleanup.policy", "compact")]).await.unwrap();
+    let hour = [("message.timestamp.before.max.ms", "3600000")];
+    kafka.admin().create_topic_with(&timed, 1, &hour).await.unwrap();
+    let old = Message::new("old").with_time(SystemTime::now() - Duration::from_secs(7_200));
+    let keyed = |key: &'static str| Message::new("x").with_key(key);
+    for (name, bad, word) in [(&compacted, Message::new("no key"), "key"), (&timed, old, "timestamp")] {
+        let mut sink = kafka.topic(name);
+        let mut sends = Vec::new();
+        for message in [keyed("a"), bad, keyed("b")] {
+            poll_fn(|cx| sink.poll_ready(cx)).await.unwrap();
+            sends.push(sink.call(message));
+        }
+        for (n, sent) in sends.into_iter().enumerate() {
+            match (n, within(sent).await) {
+                (1, sent) => {
+                    let error = sent.unwrap_err();
+                    assert_eq!((error.kind(), error.resource()), (ErrorKind::Unrepresentable, &**name));
+                    assert!(error.to_string().contains(word), "{error}");
+                }
+                (_, Err(error)) => assert!(error.is_retriable(), "{error}"),
+                (_, Ok(_)) => {}
+            }
+        }
+        send(&mut sink, keyed("c")).await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -27,7 +27,8 @@ const OPEN: usize = 1_000;
 /// 1,000 messages are under way; a clone has to get ready by itself.
 ///
 /// A trace context never makes a send fail: where the ten attributes or the mebibyte have no room, other formats (B3) go
-/// first, then `baggage`, then `tracestate`, and `traceparent` goes into `AWSTraceHeader`.
+/// first, then `baggage`, then `tracestate`, and `traceparent` goes into `AWSTraceHeader`. What is written to a dead letter
+/// beside the message that came is left out, with a warning, where there is no room for it.
 ///
 /// On a FIFO queue one call is under way at a time. A message without a deduplication id gets a new one at each send; what
 /// was received from SQS and is forwarded gets the id that it was received with.

@@ -4,13 +4,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says that it failed by a panic")]
 
 use futures_util::poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use throughline::{
     BoxError, ErrorKind, Message, Publisher, Runtime, ShutdownError, State, Step, Telemetry, Worker,
     WorkerHandle, handler_with, kafka::Kafka,
 };
 use throughline_test::conformance::Broker;
 use throughline_tests::{kafka::Cluster, until, within};
+use tokio::task::block_in_place;
+use xtask::OwnKafka;
 
 /// What the topic that is published to takes, and what is sent there.
 const LIMIT: &str = "1000";
@@ -87,4 +89,26 @@ async fn a_refused_message_acknowledges_nothing_and_a_drain_says_how_many_there_
     assert_eq!(error.step(), Step::Publishers);
     assert!(error.to_string().contains("1 messages were not confirmed"), "{error}");
     assert_eq!(place.committed().await, 0);
+
+    a_broker_that_is_frozen_holds_no_drain_up().await;
+}
+
+/// What is under way is not waited for beyond the grace, and the drain says so.
+async fn a_broker_that_is_frozen_holds_no_drain_up() {
+    const GRACE: Duration = Duration::from_secs(3);
+    let broker = block_in_place(|| OwnKafka::builder().start()).unwrap();
+    let kafka = Kafka::new(broker.address());
+    kafka.admin().create_topic("output", 1).await.unwrap();
+    let publisher = Publisher::new(kafka.topic("output"));
+    publisher.send(Message::new("before")).await.unwrap();
+    broker.freeze();
+    for n in 0..10 {
+        assert!(poll!(&mut publisher.send(Message::new(n.to_string()))).is_pending());
+    }
+    let since = Instant::now();
+    let runtime = Runtime::new(Telemetry::off()).unwrap().grace(GRACE);
+    let error = within("the drain", runtime.until(std::future::ready(()))).await.unwrap_err();
+    assert_eq!(error.step(), Step::Publishers, "{error}");
+    assert!(since.elapsed() < GRACE + Duration::from_secs(1), "{:?}", since.elapsed());
+    broker.thaw();
 }

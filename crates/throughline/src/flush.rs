@@ -1,5 +1,6 @@
 //! What is on its way out, so that a drain can wait for it.
 
+use crate::shutdown::{Missed, Step};
 use futures_util::future::{BoxFuture, join_all};
 use std::{
     fmt,
@@ -10,7 +11,7 @@ use std::{
     time::Instant,
 };
 use throughline_core::{Destination, Endpoint, Error, ErrorKind};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::timeout_at};
 
 /// Every publisher of the process: a drain flushes them all, and none can be forgotten. Asked when a publisher is
 /// built and at a drain, never for a message.
@@ -63,6 +64,13 @@ pub(crate) async fn flush_all(since: Instant) -> Result<(), Error> {
         publishers.iter().filter_map(Weak::upgrade).collect()
     };
     join_all(publishers.iter().map(|sends| sends.flush_since(since))).await.into_iter().collect()
+}
+
+/// The same as a step of a drain.
+pub(crate) async fn flush_all_until(deadline: Instant, since: Instant) -> Result<(), Missed> {
+    let open = |_| Err(Missed::new(Step::Publishers, "sends are still open"));
+    let flushed = timeout_at(deadline.into(), flush_all(since)).await;
+    flushed.map_or_else(open, |flushed| flushed.map_err(|error| Missed::new(Step::Publishers, error)))
 }
 
 impl Sends {

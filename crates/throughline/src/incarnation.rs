@@ -146,15 +146,11 @@ async fn finish(
 async fn wind_up<Src: Source>(source: Src, control: &Control, since: Instant) -> Option<Missed> {
     let asked = control.deadline();
     let deadline = asked.unwrap_or_else(|| Instant::now() + OWN_GRACE);
-    if asked.is_some() {
-        let open = |_| Err(Missed::new(Step::Publishers, "sends are still open"));
-        let flushed = timeout_at(deadline.into(), flush::flush_all(since)).await;
-        let flushed = flushed
-            .map_or_else(open, |flushed| flushed.map_err(|error| Missed::new(Step::Publishers, error)));
-        if let Err(missed) = flushed {
-            source.abandon();
-            return Some(missed);
-        }
+    if asked.is_some()
+        && let Err(missed) = flush::flush_all_until(deadline, since).await
+    {
+        source.abandon();
+        return Some(missed);
     }
     match timeout_at(deadline.into(), AssertUnwindSafe(source.close(deadline)).catch_unwind()).await {
         Ok(Ok(Ok(()))) => None,

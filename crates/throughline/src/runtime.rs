@@ -2,6 +2,7 @@
 
 use crate::{
     actor::{Plane, Recipe, Replica},
+    flush,
     shutdown::{Missed, ShutdownError, Step},
     status::{Report, Status, WorkerState},
     worker::Worker,
@@ -138,7 +139,8 @@ impl Runtime {
             let all_ended = join_all(self.workers.iter().map(WorkerHandle::ended));
             select(pin!(signal.map(drop)), pin!(all_ended.map(drop))).await;
         }
-        let deadline = Instant::now() + self.grace;
+        let since = Instant::now();
+        let deadline = since + self.grace;
         for worker in &self.workers {
             worker.drain(deadline);
         }
@@ -153,8 +155,12 @@ impl Runtime {
                 first = Some(missed);
             }
         }
+        // What was sent by anybody but a worker, or after its own flush.
+        let flushed = self.data.spawn(flush::flush_all_until(deadline, since)).await;
+        let flushed = flushed.unwrap_or_else(|error| Err(Missed::new(Step::Publishers, error)));
+        let unflushed = flushed.err().map(|missed| ShutdownError::new(None, missed));
         let ended = self.end(deadline).await;
-        first.or(ended).map_or(Ok(()), Err)
+        first.or(unflushed).or(ended).map_or(Ok(()), Err)
     }
 
     /// The steps after the workers. Joining and exporting block: they have a thread of their own.

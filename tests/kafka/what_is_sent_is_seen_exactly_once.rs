@@ -4,7 +4,7 @@
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
-    error::KafkaError,
+    error::{KafkaError, KafkaResult},
     producer::{BaseProducer, BaseRecord, Producer},
 };
 use std::{
@@ -13,7 +13,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use throughline::{
     Batch, BatchPolicy, BoxError, DeadLetter, Message, Ordering, Publisher, Redelay, Rejected, Runtime,
@@ -28,7 +28,9 @@ use throughline_tests::{
     kafka::{Cluster, Crew, Keyed},
     until, within,
 };
+use tokio::task::{block_in_place, spawn_blocking};
 use tower::Layer;
+use xtask::OwnKafka;
 
 /// The last message of a topic, so that a reader knows that it has seen all before it.
 const LAST: &str = "last";
@@ -73,6 +75,40 @@ async fn a_frozen_member_is_shut_out_and_its_transaction_taken_back() {
     assert!(more.is_empty(), "an id is seen again: {more:?}");
 }
 
+/// The broker is killed in the middle of transactions, and started again on the same log: what became of each is found out,
+/// and nothing is sent a second time that was committed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_is_killed_loses_and_doubles_nothing() {
+    const IDS: u64 = 1_000;
+    let mut broker = block_in_place(|| OwnKafka::builder().start()).unwrap();
+    let cluster = Cluster::at(broker.address());
+    let demands = Demands::new().ids(IDS).kills(0).duplicates(IDS);
+    let crew = Crew::gather(&cluster, "exactly-once", 2, demands).await;
+    let to = topic(&cluster).await;
+    crew.publish_to_both(0..IDS).await;
+    let workers = [(), ()].map(|()| member(&crew, &to, &["--handler-ms", "10"]));
+    let done = || crew.entries().iter().filter(|entry| entry.ev == Ev::Finished).count();
+    for outage in [1, 5].map(Duration::from_secs) {
+        let before = done();
+        until("it works", || done() > before + 100).await;
+        block_in_place(|| broker.kill());
+        tokio::time::sleep(outage).await;
+        let before = done();
+        block_in_place(|| broker.restart()).unwrap();
+        let ready = Instant::now();
+        until("it works again", || done() > before).await;
+        println!("first message {:?} after the broker was ready", ready.elapsed());
+    }
+    crew.wait_for_commits(IDS).await;
+    for worker in workers {
+        worker.stop().await;
+    }
+    let seen = Reader::committed(&cluster, &to).all().await;
+    assert_eq!(seen.len() as u64, IDS, "each id is seen");
+    assert!(seen.values().all(|times| *times == 1), "an id is seen twice");
+    crew.conclude();
+}
+
 /// An owner that is gone has left a transaction open just before its commit: whoever comes next ends it before asking
 /// where the group is, which has no answer as long as it may still be committed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -82,15 +118,12 @@ async fn what_a_lost_owner_left_open_is_ended_before_the_group_is_asked() {
     let (from, to) = (stage.topic(1).await, stage.topic(1).await);
     let group = Stage::<Cluster>::group(&from);
     stage.publish(&from, 0..10).await;
-    let lost = Lost::begin(&cluster, &from, &group, &to);
+    let lost = Lost::new(&cluster, &from, &group);
+    lost.begin(&to, "never", 5).unwrap();
 
-    let publisher = Publisher::new(cluster.sink(&to).in_transactions());
-    let worker = exactly_once(&stage, &from, move || {
-        TransactionLayer.layer(batch_handler_with(publisher.clone(), pass_on))
-    });
-    stage.spawn(worker);
+    stage.spawn(passing_on(&stage, &from, &to));
     eventually("all is done", || cluster.committed(&from, &group), |at| at.get(&0) == Some(&10)).await;
-    let error = lost.commit();
+    let error = lost.commit().unwrap_err();
     let shut_out = matches!(&error, KafkaError::Transaction(error) if error.is_fatal());
     assert!(shut_out, "{error}");
     stage.drain().await;
@@ -98,12 +131,48 @@ async fn what_a_lost_owner_left_open_is_ended_before_the_group_is_asked() {
     assert_eq!(Reader::committed(&cluster, &to).all().await, once);
 }
 
-/// The owner of a partition by the client alone.
-struct Lost(BaseProducer);
+/// An owner that does not know yet commits on until it is shut out: only then is the group asked where it is, else what was
+/// committed meanwhile would be done again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_owner_commits_until_it_is_shut_out_is_not_done_again() {
+    const ALL: u16 = 1_000;
+    let cluster = Cluster::new();
+    let mut stage = Stage::new(&cluster);
+    let (from, to) = (stage.topic(1).await, stage.topic(1).await);
+    let group = Stage::<Cluster>::group(&from);
+    stage.publish(&from, 0..u64::from(ALL)).await;
+    let owner = Lost::new(&cluster, &from, &group);
+    let out = to.clone();
+    let owned = spawn_blocking(move || {
+        let begin = |n: u16| owner.begin(&out, &n.to_string(), i64::from(n) + 1);
+        let done = |n: &u16| begin(*n).and_then(|()| owner.commit()).is_ok();
+        (0..ALL).take_while(done).count()
+    });
+    eventually("it works", || cluster.committed(&from, &group), |at| at.get(&0) > Some(&10)).await;
+    stage.spawn(passing_on(&stage, &from, &to));
+    let all = Some(&i64::from(ALL));
+    eventually("all is done", || cluster.committed(&from, &group), |at| at.get(&0) == all).await;
+    let owned = owned.await.unwrap();
+    assert!(owned < usize::from(ALL), "it was shut out");
+    stage.drain().await;
+    let once = (0..ALL).map(|n| (n.to_string(), 1)).collect();
+    assert_eq!(Reader::committed(&cluster, &to).all().await, once, "{owned} by the owner before");
+}
+
+fn passing_on(stage: &Stage<'_, Cluster>, from: &str, to: &str) -> Worker {
+    let publisher = Publisher::new(stage.broker.sink(to).in_transactions());
+    exactly_once(stage, from, move || TransactionLayer.layer(batch_handler_with(publisher.clone(), pass_on)))
+}
+
+/// The owner of partition 0 by the client alone.
+struct Lost {
+    producer: BaseProducer,
+    consumer: BaseConsumer,
+    from: String,
+}
 
 impl Lost {
-    /// Sends what must never be seen, and says that five messages of partition 0 are done.
-    fn begin(cluster: &Cluster, from: &str, group: &str, to: &str) -> Lost {
+    fn new(cluster: &Cluster, from: &str, group: &str) -> Lost {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", cluster.servers());
         let consumer: BaseConsumer = config.clone().set("group.id", group).create().unwrap();
@@ -111,18 +180,22 @@ impl Lost {
         config.set("transactional.id", id).set("transaction.timeout.ms", "600000");
         let producer: BaseProducer = config.create().unwrap();
         producer.init_transactions(LONG).unwrap();
-        producer.begin_transaction().unwrap();
-        producer.send(BaseRecord::<(), str>::to(to).payload("never")).unwrap();
-        producer.flush(LONG).unwrap();
-        let mut offsets = TopicPartitionList::new();
-        offsets.add_partition_offset(from, 0, Offset::Offset(5)).unwrap();
-        let metadata = consumer.group_metadata().unwrap();
-        producer.send_offsets_to_transaction(&offsets, &metadata, LONG).unwrap();
-        Lost(producer)
+        Lost { producer, consumer, from: from.to_owned() }
     }
 
-    fn commit(self) -> KafkaError {
-        self.0.commit_transaction(LONG).unwrap_err()
+    /// Sends this, and says that what is below the offset is done.
+    fn begin(&self, to: &str, payload: &str, offset: i64) -> KafkaResult<()> {
+        self.producer.begin_transaction()?;
+        self.producer.send(BaseRecord::<(), str>::to(to).payload(payload)).map_err(|(error, _)| error)?;
+        self.producer.flush(LONG)?;
+        let mut offsets = TopicPartitionList::new();
+        offsets.add_partition_offset(&self.from, 0, Offset::Offset(offset))?;
+        let metadata = self.consumer.group_metadata().unwrap();
+        self.producer.send_offsets_to_transaction(&offsets, &metadata, LONG)
+    }
+
+    fn commit(&self) -> KafkaResult<()> {
+        self.producer.commit_transaction(LONG)
     }
 }
 

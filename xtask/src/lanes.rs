@@ -54,6 +54,12 @@ impl Binary {
             .unwrap_or(PLAIN)
     }
 
+    /// Whether its tests wait for most of their time: those of a broker, and those that look at the memory of processes.
+    /// What measures time has the cores for itself.
+    pub(crate) fn waits(&self) -> bool {
+        self.package == TESTS && (![PLAIN, ALONE].contains(&self.lane()) || self.target.ends_with("_memory"))
+    }
+
     /// A command that runs it as `cargo test` would.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&self.exe);
@@ -251,6 +257,9 @@ mod tests {
         assert_eq!(built(TESTS, "alone_kafka").lane(), ALONE);
         assert_eq!(built(TESTS, "trace_survives_retry").lane(), PLAIN);
         assert_eq!(built("throughline", "kafka").lane(), PLAIN);
+        let waits =
+            ["kafka", "alone_kafka_memory", "alone_kafka", "memory"].map(|name| built(TESTS, name).waits());
+        assert_eq!(waits, [true, true, false, false]);
     }
 
     #[test]

@@ -11,6 +11,10 @@ use crate::{
     workspace::{Workspace, under_ci},
 };
 
+/// So many tests more than there are cores run at once where tests wait for most of their time: for outages, sessions,
+/// leases and other people's clocks.
+const WAITING: usize = 2;
+
 /// What to run.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
@@ -65,6 +69,9 @@ fn run_all(workspace: &Workspace, plan: &Plan, report: &mut Report) -> Outcome<(
 
     let mut jobs = jobs(&binaries, plan.filter.as_deref());
     jobs.entry(PLAIN).or_default().push(doc_tests(workspace, &features, plan.filter.as_deref()));
+    if plan.soak && plan.filter.is_none() {
+        jobs.entry(PLAIN).or_default().push(without_codecs(workspace));
+    }
     let alone = jobs.remove(ALONE);
     let terminal = Mutex::new(());
     let lane = |name| Lane {
@@ -119,6 +126,10 @@ fn jobs(binaries: &[Binary], filter: Option<&str>) -> BTreeMap<&'static str, Vec
     for binary in binaries {
         let mut command = binary.command();
         command.args(filter);
+        if binary.waits() {
+            let cores = thread::available_parallelism().map_or(2, usize::from);
+            command.arg(format!("--test-threads={}", cores + WAITING));
+        }
         let job = Job { name: format!("{}::{}", binary.package, binary.target), command };
         lanes.entry(binary.lane()).or_default().push(job);
     }
@@ -132,6 +143,14 @@ fn doc_tests(workspace: &Workspace, features: &[String], filter: Option<&str>) -
         command.arg("--").arg(filter);
     }
     Job { name: "doc tests".to_owned(), command }
+}
+
+/// FC-55 in a build that lacks a codec. It compiles librdkafka once more, which takes minutes: tier 1 has the same path with
+/// a codec that no build has.
+fn without_codecs(workspace: &Workspace) -> Job {
+    let mut command = workspace.cargo(&["test", "--package", "throughline-kafka", "--no-default-features"]);
+    command.args(["--test", "unreadable_batches"]);
+    Job { name: "without codecs".to_owned(), command }
 }
 
 /// A folder with nothing in it.

@@ -2,7 +2,7 @@
 
 use crate::site::{Account, client};
 use std::time::Duration;
-use throughline::{Lease, Message, OnLeaseLost, State, Worker, handler_with};
+use throughline::{Lease, Message, OnLeaseLost, State, Worker, WorkerHandle, handler_with};
 use throughline_test::{Demands, Entry, Ev, Expect};
 use throughline_tests::{Inbox, Run, Stage, Told, until};
 
@@ -56,14 +56,7 @@ async fn slowly(message: Message, State((told, run)): State<(Told, Run)>) {
 async fn a_lease_is_kept_while_a_worker_drains() {
     let broker = Account::new();
     let mut stage = Stage::new(&broker);
-    let queue = stage.topic(1).await;
-    let ((started, mut starts), (told, mut ends)) = (Inbox::new(), Inbox::new());
-    let state = (started, told);
-    let subscription = stage.subscription(&queue).visibility(Duration::from_secs(2));
-    let stack = move || handler_with(state.clone(), work_for_six_seconds);
-    let handle = stage.spawn(Worker::new("w", subscription, stack));
-    stage.publisher(&queue).send(Message::new("x")).await.unwrap();
-    starts.next().await;
+    let (queue, handle, mut ends) = at_work(&mut stage, Work::ForSixSeconds, OnLeaseLost::Tell).await;
     let (ask, url) = (client(), broker.url(&queue).await);
     let other = tokio::spawn(async move {
         let receive = ask.receive_message().queue_url(url).wait_time_seconds(5);
@@ -75,12 +68,6 @@ async fn a_lease_is_kept_while_a_worker_drains() {
     assert_eq!(broker.counts(&queue).await, [0; 3]);
 }
 
-async fn work_for_six_seconds(message: Message, State((started, told)): State<(Told, Told)>) {
-    started.tell(message.clone());
-    tokio::time::sleep(Duration::from_secs(6)).await; // the work
-    told.tell(message);
-}
-
 /// A message that is no longer there cannot be extended: its handler is told and runs on, or is cancelled; the loss is
 /// counted, and nothing is deleted in its name.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -88,14 +75,7 @@ async fn a_lost_lease_is_told_and_counted() {
     for (on_lost, cancelled) in [(OnLeaseLost::Tell, 0), (OnLeaseLost::Cancel, 1)] {
         let broker = Account::new();
         let mut stage = Stage::new(&broker);
-        let queue = stage.topic(1).await;
-        let ((started, mut starts), (told, mut ends)) = (Inbox::new(), Inbox::new());
-        let state = (started, told);
-        let subscription = stage.subscription(&queue).visibility(Duration::from_secs(2));
-        let stack = move || handler_with(state.clone(), wait_for_the_loss);
-        let handle = stage.spawn(Worker::new("w", subscription, stack).on_lease_lost(on_lost));
-        stage.publisher(&queue).send(Message::new("x")).await.unwrap();
-        starts.next().await;
+        let (queue, handle, mut ends) = at_work(&mut stage, Work::UntilTheLoss, on_lost).await;
         client().purge_queue().queue_url(broker.url(&queue).await).send().await.unwrap();
         if on_lost == OnLeaseLost::Tell {
             assert!(ends.next().await.lease().is_lost());
@@ -110,8 +90,34 @@ async fn a_lost_lease_is_told_and_counted() {
     }
 }
 
-async fn wait_for_the_loss(message: Message, lease: Lease, State((started, told)): State<(Told, Told)>) {
+#[derive(Clone, Copy)]
+enum Work {
+    ForSixSeconds,
+    UntilTheLoss,
+}
+
+/// A queue, and a worker with leases of two seconds that is at work on its one message, and tells when that is done.
+async fn at_work(
+    stage: &mut Stage<'_, Account>,
+    work: Work,
+    on_lost: OnLeaseLost,
+) -> (String, WorkerHandle, Inbox) {
+    let queue = stage.topic(1).await;
+    let ((started, mut starts), (told, ends)) = (Inbox::new(), Inbox::new());
+    let state = (work, started, told);
+    let subscription = stage.subscription(&queue).visibility(Duration::from_secs(2));
+    let stack = move || handler_with(state.clone(), do_it);
+    let handle = stage.spawn(Worker::new("w", subscription, stack).on_lease_lost(on_lost));
+    stage.publisher(&queue).send(Message::new("x")).await.unwrap();
+    starts.next().await;
+    (queue, handle, ends)
+}
+
+async fn do_it(message: Message, lease: Lease, State((work, started, told)): State<(Work, Told, Told)>) {
     started.tell(message.clone());
-    lease.lost().await;
+    match work {
+        Work::ForSixSeconds => tokio::time::sleep(Duration::from_secs(6)).await, // the work
+        Work::UntilTheLoss => lease.lost().await,
+    }
     told.tell(message);
 }

@@ -11,8 +11,8 @@ use crate::{
     workspace::{Workspace, under_ci},
 };
 
-/// So many tests more than there are cores run at once where tests wait for most of their time: for outages, sessions,
-/// leases and other people's clocks.
+/// So many tests more than there are cores run at once where they wait for most of their time: for outages, sessions and
+/// other people's clocks.
 const WAITING: usize = 2;
 
 /// What to run.

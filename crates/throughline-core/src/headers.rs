@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 /// One header of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub struct Header {
 /// Duplicates, nulls, empty names and values that are not UTF-8 are kept as they came. Cloning costs a few reference
 /// counts: the first header is held inline, so that injecting a trace context into an empty list allocates nothing
 /// but the value, and the rest is copied on write.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Headers {
     /// `None` only if `rest` is empty too.
     first: Option<Header>,
@@ -131,6 +131,12 @@ impl FromIterator<Header> for Headers {
     }
 }
 
+impl fmt::Debug for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter().map(|header| (&header.name, &header.value))).finish()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,5 +188,13 @@ mod tests {
         b.set("b", "3");
         assert_eq!(a, list(&[("a", "1"), ("b", "2")]));
         assert_eq!(b, list(&[("b", "3")]));
+    }
+
+    #[test]
+    fn they_are_shown_as_a_list() {
+        let mut headers = Headers::new();
+        headers.append("tenant", Bytes::from_static(b"acme"));
+        headers.append("gone", None);
+        assert_eq!(format!("{headers:?}"), r#"[("tenant", Some(b"acme")), ("gone", None)]"#);
     }
 }

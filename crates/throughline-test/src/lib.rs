@@ -7,7 +7,21 @@
 //! | [`StartedSpans`], [`unfinished_spans`] | which spans died with their process |
 //! | [`Measures`] | the metrics that were exported, read back |
 //! | [`Ledger`], [`check`], [`entries`] | over what was produced, handled and committed: lost, duplicated, reordered, committed past an open message |
-
+//! | [`fault`] | layers that fail, panic or stall on purpose |
+//! | [`conformance`](mod@conformance) | one suite for every broker adapter |
+//!
+//! ```
+//! use throughline_test::{Expect, Graph};
+//!
+//! // In a test: `Graph::new(spans.get_finished_spans()?)`, of an `InMemorySpanExporter` that the telemetry exports to.
+//! let graph = Graph::default();
+//! let broken = graph.check(&Expect::new().process_spans(1)).unwrap_err();
+//! assert!(broken.to_string().contains("0 process spans, must be exactly 1"));
+//! assert_eq!(format!("{broken:?}"), broken.to_string()); // what a failed test prints
+//! ```
+//!
+//! A whole test of a worker is the example `test_your_worker` of the repository.
+//!
 //! Being a test kit, it panics where an ordinary library would answer with an error: in the cases of
 //! [`conformance`](mod@conformance) and in the services of [`fault`], and nowhere else.
 

@@ -37,7 +37,9 @@
 //! ```
 //!
 //! # Cargo features
-//! `memory`, `kafka`, `sqs` and `pubsub` bring one broker each, `otlp` the export of spans over OTLP/HTTP. None is on by default.
+//! `memory`, `kafka`, `sqs` and `pubsub` bring one broker each, `otlp` the export of spans and metrics over OTLP/HTTP,
+//! `tls` TLS and logins to Kafka. None is on by default. Stacks are built with the crate `tower`, whose layers are behind
+//! features of its own (`timeout`, `limit`, `util`).
 
 pub mod actor;
 mod batcher;

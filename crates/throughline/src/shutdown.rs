@@ -111,18 +111,17 @@ impl ShutdownError {
 impl fmt::Display for ShutdownError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let step = match self.missed.step {
-            Step::Workers => "a worker had given up",
+            Step::Workers => "it had given up",
             Step::Handlers => "handlers did not finish",
             Step::Publishers => "publishers were not flushed",
             Step::Settlements => "settlements were not confirmed",
             Step::Actors => "actors did not stop",
             Step::Telemetry => "spans were not exported",
         };
-        f.write_str(step)?;
         if let Some(worker) = &self.worker {
-            write!(f, " in worker `{worker}`")?;
+            write!(f, "worker `{worker}`: ")?;
         }
-        write!(f, ": {}", self.missed.why)
+        write!(f, "{step}: {}", self.missed.why)
     }
 }
 

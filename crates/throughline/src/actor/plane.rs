@@ -12,8 +12,10 @@ use crate::{
     worker::{Live, Restarts},
 };
 use actix::prelude::*;
+use futures_util::future::select;
 use std::{
     fmt,
+    pin::pin,
     sync::{Arc, atomic::Ordering::Relaxed},
     thread::JoinHandle,
     time::Instant,
@@ -125,10 +127,7 @@ impl Replica {
             }
         };
         async move {
-            tokio::select! {
-                () = counted => {}
-                () = reported => {}
-            }
+            select(pin!(counted), pin!(reported)).await;
         }
     }
 

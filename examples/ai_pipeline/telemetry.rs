@@ -1,6 +1,6 @@
 //! Spans go to a list or a file that is checked at the end, and over OTLP if asked.
 
-use crate::args::Args;
+use crate::args::{Args, Brokers};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SimpleSpanProcessor};
 use std::{path::Path, time::Duration};
 use throughline::{BoxError, Telemetry, TelemetryBuilder};
@@ -32,8 +32,8 @@ pub(crate) async fn flushed(args: &Args, telemetry: &Telemetry) -> Result<(), Bo
     let flushed = telemetry.flushed(Duration::from_secs(5)).await;
     let Some(url) = &args.otlp else { return Ok(flushed?) };
     let (exported, dropped) = (telemetry.exported(), telemetry.dropped());
-    let what = args.role.name();
-    eprintln!("{what}: {exported} spans exported to {url}, {dropped} lost");
+    let who = if args.brokers == Brokers::Memory { "all roles" } else { args.role.name() };
+    eprintln!("{who}: {exported} spans exported to {url}, {dropped} lost");
     Ok(())
 }
 

@@ -2,13 +2,15 @@
 
 use crate::{Propagation, Trail};
 use opentelemetry::trace::SpanContext;
-use throughline_core::{Headers, Message};
+use throughline_core::{ContextBeside, Headers, Message};
 
 /// Left in the extensions of a message that is sent on.
 #[derive(Clone, Debug)]
 pub(crate) struct Forwarded {
     /// The context that it came with.
     pub(crate) from: Option<SpanContext>,
+    /// What its headers said where another place counted before them.
+    pub(crate) overruled: Option<SpanContext>,
     /// Whether that context stays in it.
     pub(crate) keep: bool,
 }
@@ -49,12 +51,17 @@ fn copy(message: &Message, keep: bool) -> Message {
     }
     let headers: &mut Headers = copy.headers_mut();
     headers.clone_from(message.headers());
+    let propagation = Propagation::installed();
+    let extract = |fields: &Headers| propagation.extract(fields).and_then(|found| found.context);
+    let first = message.extensions().get::<ContextBeside>().filter(|beside| beside.first);
+    let plain = || extract(message.headers());
     let from = match message.extensions().get::<Trail>() {
         Some(trail) => trail.creation_context().cloned(),
-        None => Propagation::installed().extract(message.headers()).and_then(|found| found.context),
+        None => first.and_then(|beside| extract(&beside.fields)).or_else(plain),
     };
+    let overruled = first.and_then(|_| plain());
     let extensions = copy.extensions_mut();
     extensions.clone_from(message.extensions());
-    extensions.insert(Forwarded { from, keep });
+    extensions.insert(Forwarded { from, overruled, keep });
     copy
 }

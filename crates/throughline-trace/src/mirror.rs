@@ -18,7 +18,7 @@ use std::{
     sync::Arc,
     task::{self, Poll},
 };
-use throughline_core::{Destination, Extensions, Outbound};
+use throughline_core::{ContextBeside, Destination, Extensions, Outbound};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -188,7 +188,13 @@ impl Present {
             let came = forwarded.and_then(|forwarded| forwarded.from.as_ref());
             let came = came.or_else(|| trail.and_then(Trail::creation_context));
             let came_along = came.is_some_and(|came| is_same(came, &context));
-            let stays = !came_along || forwarded.is_some_and(|forwarded| forwarded.keep);
+            let stays = match forwarded {
+                Some(forwarded) if came_along => forwarded.keep,
+                Some(Forwarded { overruled, .. }) => {
+                    !overruled.as_ref().is_some_and(|overruled| is_same(overruled, &context))
+                }
+                None => !came_along && !came_beside(extensions, came, propagation),
+            };
             if stays {
                 present.links.push(Link::with_context(context.clone()));
                 present.kept = Some(context);
@@ -211,6 +217,18 @@ impl Present {
         }
         present
     }
+}
+
+/// Whether a message that is not a copy came with this context beside its headers, which have another one that did not count.
+fn came_beside(
+    extensions: Option<&Extensions>,
+    came: Option<&SpanContext>,
+    propagation: &Propagation,
+) -> bool {
+    let beside = extensions.and_then(|extensions| extensions.get::<ContextBeside>());
+    let Some((beside, came)) = beside.filter(|beside| beside.first).zip(came) else { return false };
+    let found = propagation.extract(&beside.fields).and_then(|found| found.context);
+    found.is_some_and(|found| is_same(&found, came))
 }
 
 fn is_same(a: &SpanContext, b: &SpanContext) -> bool {

@@ -15,7 +15,7 @@ use std::{
     convert::Infallible,
     sync::{Arc, Mutex},
 };
-use throughline_core::{Destination, Error, ErrorKind, Message, Receipt};
+use throughline_core::{ContextBeside, Destination, Error, ErrorKind, Headers, Message, Receipt};
 use throughline_trace::{
     Captured, FollowLinks, MirrorLayer, Relation, TraceContext, TracingLayer, Trail, forward, set_aside,
 };
@@ -176,6 +176,50 @@ fn what_came_along_with_a_received_message_is_replaced() {
         assert_eq!(send.parent_span_id, process.span_context.span_id());
         assert_eq!(links(&send), if forwarded { vec![remote(1)] } else { vec![] });
     }
+}
+
+/// A message whose headers say one context, and another place a second one that counts before.
+fn with_both() -> Message {
+    let mut message = Message::new("body").with_header("traceparent", OTHER);
+    let mut fields = Headers::new();
+    fields.set("traceparent", common::traceparent(1));
+    fields.set("tracestate", "vendor=1");
+    let beside = ContextBeside { fields, place: "googclient", decides: true, first: true };
+    message.extensions_mut().insert(beside);
+    message
+}
+
+const OTHER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+#[test]
+fn of_two_contexts_that_came_along_neither_is_the_users_own() {
+    type Copy = fn(&Message) -> Message;
+    let copies: [(Copy, bool); 3] = [(Message::clone, false), (forward, true), (set_aside, true)];
+    for (copy, linked) in copies {
+        let recorder = Recorder::new();
+        let sent = Mutex::new(None);
+        run(process(&recorder, with_both(), |message| {
+            let copy = copy(&message);
+            async { *sent.lock().unwrap() = Some(send(&recorder, copy).await) }
+        }));
+        let (send, process) = (recorder.named("send out"), recorder.named("process"));
+        let sent = sent.lock().unwrap().take().unwrap();
+        assert_eq!(links(&process), [remote(1)]);
+        assert_eq!(carried(&sent).unwrap().span_id(), send.span_context.span_id(), "nothing stale");
+        assert_eq!(send.span_kind, SpanKind::Producer);
+        assert_eq!(links(&send).first(), linked.then(|| remote(1)).as_ref());
+    }
+    // Outside a handler, too; and what the user puts into the copy is the user's.
+    let recorder = Recorder::new();
+    let sent = run(send(&recorder, forward(&with_both())));
+    let span = recorder.named("send out");
+    assert_eq!(carried(&sent).unwrap().span_id(), span.span_context.span_id());
+    assert_eq!(links(&span), [remote(1)]);
+    let own = "00-11111111111111111111111111111111-2222222222222222-01";
+    let mut copy = forward(&with_both());
+    copy.headers_mut().set("traceparent", own);
+    let sent = run(send(&recorder, copy));
+    assert_eq!(sent.headers().get("traceparent").map(|value| &value[..]), Some(own.as_bytes()));
 }
 
 #[test]

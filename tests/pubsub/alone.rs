@@ -5,4 +5,5 @@
 #![allow(dead_code, reason = "the site is that of all tests")]
 
 mod a_hundred_thousand_keys_are_forgotten;
+mod relay;
 mod site;

@@ -1,5 +1,6 @@
 //! A Pub/Sub server as a site.
 
+use crate::relay;
 use google_cloud_auth::credentials::anonymous;
 use google_cloud_pubsub::{
     client::{Publisher, Subscriber, SubscriptionAdmin, TopicAdmin},
@@ -19,11 +20,13 @@ const PROJECT: &str = "throughline";
 const DEAD: &str = "delivered-too-often";
 const OFTEN: i32 = 100;
 
-/// The server that the test command started. Without one a test fails: it must not pass unseen.
+/// Where the server is that the test command started, behind a relay that tells it of clients which are gone. Without one a
+/// test fails: it must not pass unseen.
 pub(crate) fn address() -> String {
-    std::env::var("THROUGHLINE_PUBSUB").expect(
+    let server = std::env::var("THROUGHLINE_PUBSUB").expect(
         "THROUGHLINE_PUBSUB=host:port names the server; run `cargo xtask test`, which starts one and sets it",
-    )
+    );
+    relay::to(&server)
 }
 
 /// The topics of one server, each with one subscription.
@@ -124,17 +127,12 @@ impl Broker for Project {
     }
 
     fn subscription(&self, topic: &str, _: &str, _: Start) -> PubSubSubscription {
-        // The emulator goes on to hand out to a stream that was closed: what it hands out there comes again after this.
+        // What was on its way to a stream that is closed comes again after this.
         self.pubsub.subscribe(Project::subscription_of(topic)).lease(Duration::from_secs(10))
     }
 
     fn sink(&self, topic: &str) -> PubSubSink {
         self.pubsub.topic(topic)
-    }
-
-    /// What the emulator hands out to a stream that a pause closed comes again after a lease or more.
-    fn patience(&self) -> Duration {
-        Duration::from_secs(120)
     }
 
     /// The emulator hands out every 50 ms, and again at the end of a lease.

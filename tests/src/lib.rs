@@ -104,6 +104,7 @@ macro_rules! scenarios {
 list! { scenarios_anywhere:
     a_batch_is_one_call: messages_without_a_context_are_in_batches_too;
     a_dead_letter_keeps_the_creation_context: a_failure_on_another_thread_leaves_its_dead_letter_in_the_trace;
+    a_drain_loses_nothing: a_stop_in_the_middle_is_exact;
     a_full_stack_is_waited_for:
         nothing_is_called_before_it_is_ready
         a_limit_in_the_stack_holds;
@@ -124,6 +125,7 @@ list! { scenarios_anywhere:
     one_relation_a_worker: parent_and_link_is_one_trace;
     pause_is_not_shutdown:
         an_idle_worker_is_paused_and_resumes
+        a_running_handler_keeps_its_message_while_paused
         a_paused_worker_drains
         a_pause_while_backing_off_holds;
     probes_say_what_is: liveness_and_readiness_follow_the_state;
@@ -145,13 +147,9 @@ list! { scenarios_anywhere:
         a_provider_that_was_shut_down_passes_it_on;
 }
 
-// What a broker makes slow that hands out to streams which are closed already, or keeps back what is behind another of its
-// key.
+// What no broker shows that keeps back what is behind another of its key, or has no strict order for what comes again.
 list! { scenarios_at_once:
-    a_drain_loses_nothing:
-        a_stop_in_the_middle_is_exact
-        a_handler_that_does_not_end_is_cut_off_and_comes_again;
-    pause_is_not_shutdown: a_running_handler_keeps_its_message_while_paused;
+    a_drain_loses_nothing: a_handler_that_does_not_end_is_cut_off_and_comes_again;
 }
 
 // What names partitions and offsets, headers that only a log carries as they are, or delays below a second.

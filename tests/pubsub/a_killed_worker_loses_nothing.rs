@@ -1,4 +1,4 @@
-//! G1: worker processes come one after the other.
+//! G5, G4 and G1, with processes.
 
 use crate::site::{Project, address};
 use std::{
@@ -9,10 +9,17 @@ use throughline::{Publisher, Telemetry};
 use throughline_test::{Demands, conformance::Broker};
 use throughline_tests::{
     LONG, Run, WorkerProcess, Workforce,
-    a_killed_worker_loses_nothing::each_member_joins_and_nothing_is_lost, by_tier, publish_numbers,
+    a_killed_worker_loses_nothing::{
+        each_member_joins_and_nothing_is_lost, graceful_stops_at_random_points_lose_and_double_nothing,
+        many_kills_lose_nothing_and_break_no_edge,
+    },
+    by_tier, publish_numbers,
 };
 
 const MESSAGES: u64 = 20_000;
+/// What a killed worker may have done without an acknowledgement: in flight (64), and answers that were not confirmed
+/// (1,000).
+const DUPLICATES_PER_KILL: u64 = 64 + 1_000;
 /// Between two looks at the ledger, which costs to read.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -64,6 +71,22 @@ impl Workforce for Crew {
             assert!(since.elapsed() < LONG, "{done} of {messages} are done, and no more for {LONG:?}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_kills() {
+    let kills = by_tier(10, 500);
+    let demands =
+        Demands::new().ids(MESSAGES).kills(kills).duplicates(0).duplicates_per_kill(DUPLICATES_PER_KILL);
+    let crew = Crew::gather("G5", demands).await;
+    many_kills_lose_nothing_and_break_no_edge(&crew, MESSAGES, kills).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn graceful_stops() {
+    let messages = by_tier(MESSAGES, 125_000);
+    let crew = Crew::gather("G4", Demands::new().ids(messages).duplicates(0)).await;
+    graceful_stops_at_random_points_lose_and_double_nothing(&crew, messages).await;
 }
 
 /// Members come one after the other, and nobody is killed.

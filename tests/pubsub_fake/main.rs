@@ -4,13 +4,18 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says that it failed by a panic")]
 
+mod a_drain_is_exact;
 mod a_drain_keeps_its_deadline;
 mod a_refused_acknowledgement_is_told;
+mod a_refused_dead_letter_holds_the_message;
 mod a_refused_key_goes_on_in_order;
 mod a_silent_stream_is_opened_anew;
+mod a_taken_permission_is_named;
+mod an_acknowledgement_that_fails_is_no_loss;
 mod an_expired_token_is_renewed;
 mod broken_streams_heal;
 mod fake;
+mod nacks_are_counted_where_the_service_counts_none;
 mod no_users_span_is_in_the_metadata;
 mod site;
 mod the_client_alone;

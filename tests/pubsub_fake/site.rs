@@ -1,7 +1,7 @@
 //! The fake as a site.
 
 use crate::fake::{Fake, Script, TOPIC};
-use std::{collections::BTreeMap, ops::Deref};
+use std::{collections::BTreeMap, ops::Deref, time::Duration};
 use throughline::{
     Error,
     pubsub::{PubSub, PubSubSink, PubSubSubscription},
@@ -45,7 +45,8 @@ impl Broker for Own {
     }
 
     fn subscription(&self, _: &str, _: &str, _: Start) -> PubSubSubscription {
-        self.pubsub.subscribe("s")
+        // What was on its way to a stream that is closed comes again after this.
+        self.pubsub.subscribe("s").lease(Duration::from_secs(10))
     }
 
     fn sink(&self, _: &str) -> PubSubSink {

@@ -48,8 +48,9 @@
 //! | none | the limits of a message, which the emulator does not check: they are as documented, and checked before the send. Filters and the service's own retry policy are the service's |
 //!
 //! Nothing here was run against the real service. The fake answers as its documentation says.
-//! The emulator (0.8.20) does not notice for seconds that a stream was closed, and sends into it what then comes again only
-//! when its lease is over: a stop that gives back at once shows on the fake alone.
+//! The emulator (0.8.20) does not notice that a stream was cancelled, or that its client was killed: for minutes it sends
+//! into it what comes again only when a lease is over, a hundred messages at a time. The service does notice. So these tests
+//! have a relay in front of the emulator that ends, in words, what a client left.
 
 mod admin;
 mod answers;
@@ -70,6 +71,7 @@ mod link;
 mod names;
 mod pulse;
 mod settler;
+mod silence;
 mod sink;
 mod source;
 mod streams;

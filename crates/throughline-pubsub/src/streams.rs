@@ -9,6 +9,7 @@ use crate::{
     headers,
     link::Link,
     pulse::Pulse,
+    silence::{SILENCE, Silence},
     subscription::Settings,
 };
 use futures_util::FutureExt;
@@ -21,10 +22,6 @@ use throughline_core::{Error, ErrorKind, Phase};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-/// A server that answers keep-alives, which the client sends every 30 s, says something within this time.
-const SILENCE: Duration = Duration::from_secs(45);
-/// How often at most a stream is opened anew for its silence where the server was never heard to answer one.
-const SELDOM: Duration = Duration::from_secs(300);
 /// How often the watch looks.
 const LOOK: Duration = Duration::from_secs(5);
 /// An open stream whose server cannot be asked is taken for a good one after this time.
@@ -46,8 +43,7 @@ pub(crate) struct Streams {
     client: Mutex<Option<Subscriber>>,
     /// Ends all streams.
     pub(crate) stop: CancellationToken,
-    /// When a stream was last opened anew for its silence, and whether this server answers keep-alives.
-    silent: Mutex<(Option<Instant>, bool)>,
+    silence: Mutex<Silence>,
 }
 
 /// Why a stream was left.
@@ -70,8 +66,8 @@ impl Streams {
         settings: Settings,
         room: usize,
     ) -> Self {
-        let (client, stop, silent) = (Mutex::default(), CancellationToken::new(), Mutex::default());
-        Streams { desk, name, connector, settings, room, client, stop, silent }
+        let (client, stop, silence) = (Mutex::default(), CancellationToken::new(), Mutex::default());
+        Streams { desk, name, connector, settings, room, client, stop, silence }
     }
 
     fn answers(&self) -> &Answers {
@@ -268,15 +264,6 @@ impl Streams {
     }
 
     fn is_silent(&self, pulse: &Pulse) -> bool {
-        let now = Instant::now();
-        let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
-        silent.1 |= pulse.answers_keep_alives();
-        let (last, answers) = *silent;
-        let is_silent = pulse.silent_since().is_some_and(|since| now - since >= SILENCE);
-        let is_early = !answers && last.is_some_and(|last| now - last < SELDOM);
-        if is_silent && !is_early {
-            silent.0 = Some(now);
-        }
-        is_silent && !is_early
+        self.silence.lock().unwrap_or_else(PoisonError::into_inner).is_too_long(pulse)
     }
 }

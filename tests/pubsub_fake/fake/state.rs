@@ -30,6 +30,8 @@ pub(crate) struct Script {
     pub(crate) answers_keep_alives: bool,
     /// Whether acknowledgements are taken, but not answered as long as this is so.
     pub(crate) holds_acks: bool,
+    /// How the next acknowledgements fail as a whole.
+    pub(crate) ack_refusals: Vec<Status>,
     /// What is answered to the next acknowledgements of these bodies on an exactly-once subscription, one after another.
     pub(crate) ack_failures: HashMap<String, Vec<&'static str>>,
     /// Whether calls are taken and never answered, and streams bring nothing.
@@ -76,6 +78,7 @@ impl Default for Script {
             token: None,
             answers_keep_alives: true,
             holds_acks: false,
+            ack_refusals: Vec::new(),
             ack_failures: HashMap::new(),
             frozen: false,
             publish: PublishScript::new(|_| Published::Taken),
@@ -212,6 +215,9 @@ impl State {
 
     pub(super) fn acknowledge(&mut self, request: AcknowledgeRequest) -> Result<(), Status> {
         self.expired += self.leases.expire(Instant::now());
+        if let Some(refusal) = self.script.ack_refusals.pop() {
+            return Err(refusal);
+        }
         let mut failures = HashMap::new();
         for id in request.ack_ids {
             let Some(body) = self.leases.message(&id).map(text) else {

@@ -80,10 +80,10 @@ pub(crate) fn meaning(code: Code) -> (ErrorKind, &'static str) {
             K::Unreachable,
             "check `bootstrap.servers`, that the broker runs and that its advertised listeners can be reached from here",
         ),
-        Code::UnknownTopicOrPartition
-        | Code::UnknownTopic
-        | Code::UnknownPartition
-        | Code::UnknownTopicId => (
+        Code::UnknownPartition => {
+            (K::NotFound, "the topic has no such partition: leave it to the key, or name one that is there")
+        }
+        Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownTopicId => (
             K::NotFound,
             "create the topic, or let the broker do it (`auto.create.topics.enable` there, `allow.auto.create.topics` here)",
         ),

@@ -5,7 +5,8 @@
 //! lies below would be passed over. rdkafka 0.39 cannot ask for the id, and librdkafka 2.12 says it only in its log: when
 //! it first hears of a topic, and when the id has changed (`debug=topic`, a few lines a topic each time it looks). So it
 //! is taken from there. Each commit carries it in its metadata string, beside that of the cluster: what was copied to
-//! another cluster has other ids there, and proves nothing.
+//! another cluster has other ids there, and proves nothing. A group that begins at the end writes down how many partitions
+//! the topic has, too: one that is added later has nothing from before the group.
 //!
 //! Where no id is heard (a broker before 2.8, another librdkafka) none is written and nothing is concluded.
 

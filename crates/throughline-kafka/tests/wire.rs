@@ -216,6 +216,17 @@ async fn a_topic_that_does_not_exist_is_named() {
 
 /// What a topic does not take is said of the message that it is, and what went with it in one batch may be sent again.
 #[tokio::test]
+async fn a_partition_that_is_not_there_is_told_from_a_topic_that_is_not() {
+    let kafka = kafka();
+    let name = topic(&kafka, "few", 2).await;
+    let mut sink = kafka.topic(&name);
+    let error = within(send(&mut sink, Message::new("x").with_partition(7))).await.unwrap_err();
+    assert_eq!((error.kind(), error.resource()), (ErrorKind::NotFound, &*name));
+    assert!(error.to_string().contains("no such partition"), "{error}");
+    send(&mut sink, Message::new("x").with_partition(1)).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_record_that_its_topic_refuses_is_told_from_what_went_with_it() {
     let kafka = kafka().set("linger.ms", "200");
     let [compacted, timed] = [unique("compacted"), unique("timed")];

@@ -6,7 +6,7 @@ use std::{
 };
 use throughline_test::{Kind, SpanRecord};
 
-/// A folder of its own for the spans of one run; removed with it.
+/// A folder of its own for the spans and the rows of one run; removed with it.
 #[derive(Debug)]
 pub struct Spans(PathBuf);
 
@@ -41,7 +41,9 @@ pub enum Tied {
 impl Spans {
     /// An empty folder.
     pub fn new() -> Self {
-        Spans(std::env::temp_dir().join(format!("throughline-ai-pipeline-{:016x}", fastrand::u64(..))))
+        let folder = std::env::temp_dir().join(format!("throughline-ai-pipeline-{:016x}", fastrand::u64(..)));
+        std::fs::create_dir_all(&folder).unwrap();
+        Spans(folder)
     }
 
     /// Where it is.
@@ -62,7 +64,8 @@ impl Drop for Spans {
     }
 }
 
-/// A command that runs it with these arguments, and with `--json` and a folder for its spans.
+/// A command that runs it with these arguments, and with `--json` and a folder for its spans and, unless they name a
+/// database, its rows.
 pub fn command(arguments: &[&str], spans: &Spans) -> Command {
     // A test binary is in `target/<profile>/deps`, and examples are in `target/<profile>/examples`.
     let test = std::env::current_exe().unwrap();
@@ -70,6 +73,10 @@ pub fn command(arguments: &[&str], spans: &Spans) -> Command {
     assert!(program.exists(), "{} is not built: `cargo build --example ai_pipeline`", program.display());
     let mut command = Command::new(program);
     command.args(arguments).arg("--json").arg("--spans").arg(spans.folder()).stdin(Stdio::null());
+    if !arguments.contains(&"--database") {
+        let rows = spans.folder().join("rows.db");
+        command.arg("--database").arg(format!("sqlite:{}?mode=rwc", rows.display()));
+    }
     command
 }
 

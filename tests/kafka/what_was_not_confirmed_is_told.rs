@@ -109,6 +109,6 @@ async fn a_broker_that_is_frozen_holds_no_drain_up() {
     let runtime = Runtime::new(Telemetry::off()).unwrap().grace(GRACE);
     let error = within("the drain", runtime.until(std::future::ready(()))).await.unwrap_err();
     assert_eq!(error.step(), Step::Publishers, "{error}");
-    assert!(since.elapsed() < GRACE + Duration::from_secs(1), "{:?}", since.elapsed());
+    assert!(since.elapsed() < 2 * GRACE, "{:?}", since.elapsed());
     broker.thaw();
 }

@@ -75,5 +75,5 @@ async fn a_source_that_is_dropped_holds_nobody_up() {
     cluster.broker_down(1).unwrap();
     let began = Instant::now();
     drop(source);
-    assert!(began.elapsed() < Duration::from_millis(100), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
 }

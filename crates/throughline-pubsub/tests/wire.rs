@@ -53,7 +53,7 @@ async fn a_nack_waits_for_its_delay_and_is_counted_with_and_without_a_policy() {
             assert_eq!(count(&delivery), n, "with {deliveries:?}");
             let since = Instant::now();
             side.settle(delivery, Settlement::retry_after(SECOND)).await.unwrap();
-            assert!(since.elapsed() < SECOND / 2, "the permit is free meanwhile");
+            assert!(since.elapsed() < SECOND, "the permit is free meanwhile");
             let again = side.next().await;
             assert!(since.elapsed() >= SECOND, "came after {:?}", since.elapsed());
             // As a nack without a delay does.

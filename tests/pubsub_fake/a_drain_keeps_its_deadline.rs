@@ -5,8 +5,8 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use throughline::{Message, State, Step, Worker, handler_with};
-use throughline_tests::{Inbox, Stage, Told, until};
+use throughline::{Capacity, Demand, Message, Source, State, Step, Subscription, Worker, handler_with};
+use throughline_tests::{Inbox, Stage, Told, until, within};
 use tokio::sync::Notify;
 
 const GRACE: Duration = Duration::from_secs(3);
@@ -42,6 +42,24 @@ async fn a_handler_that_does_not_end_holds_up_nothing() {
 async fn for_ever(message: Message, State(told): State<Told>) {
     told.tell(message);
     std::future::pending().await
+}
+
+/// Of what nobody will ever answer for the source lets go when it is closed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leaked_message_holds_up_nothing() {
+    for exactly_once in [false, true] {
+        let broker = Own::start(Script { exactly_once, ..Script::default() }).await;
+        broker.put(["a"]);
+        let (control, demand) = Demand::new(Capacity { messages: 1, bytes: usize::MAX });
+        let subscription = broker.pubsub.subscribe("s");
+        let mut source = within("a source", subscription.subscribe(demand, Arc::new(()))).await.unwrap();
+        let came = within("a message", source.receive()).await.unwrap();
+        assert_eq!(came.len(), 1);
+        std::mem::forget(came);
+        control.stop();
+        source.close(Instant::now() + GRACE).await.unwrap();
+        assert_eq!(broker.nacked(), ["a"], "exactly once: {exactly_once}");
+    }
 }
 
 /// Acknowledgements that are never confirmed, and a server that answers nothing at all.

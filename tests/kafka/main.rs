@@ -6,7 +6,6 @@
 mod a_broker_of_its_own_leaves_nothing_behind;
 mod a_frozen_broker_does_not_hold_up_the_end;
 mod a_group_that_may_not_change_its_protocol;
-mod a_killed_broker_heals;
 mod a_killed_worker_loses_nothing;
 mod a_long_handler_keeps_its_partition;
 #[cfg(feature = "tls")]

@@ -4,7 +4,7 @@
 
 // The runner of this library's own tests would bring the module's tests along: `test = false` in Cargo.toml.
 #[allow(dead_code, reason = "the bench needs a part of it")]
-#[path = "../../crates/throughline-kafka/src/offsets.rs"]
+#[path = "../../crates/throughline-kafka/src/consume/offsets.rs"]
 mod offsets;
 
 use offsets::{Ticket, Tracker};

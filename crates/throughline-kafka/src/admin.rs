@@ -1,6 +1,10 @@
 //! Topics and groups, as far as a worker's set-up and its tests need them.
 
-use crate::{Kafka, block_on::block_on, connect, context::Context, errors};
+use crate::{
+    Kafka,
+    client::{block_on::block_on, errors},
+    consume::{connect, context::Context},
+};
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication, TopicResult},

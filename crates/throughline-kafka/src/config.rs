@@ -1,7 +1,9 @@
 //! Where a cluster is and how to speak to it.
 
 use crate::{
-    Admin, KafkaSink, KafkaSubscription, OauthToken, errors, oauth::Tokens, producer::ProducerSlot, security,
+    Admin, KafkaSink, KafkaSubscription, OauthToken,
+    client::{errors, oauth::Tokens, security},
+    produce::producer::ProducerSlot,
 };
 use rdkafka::{ClientConfig, config::RDKafkaLogLevel};
 use std::{collections::BTreeMap, fmt, future::Future, sync::Arc};

@@ -1,6 +1,6 @@
 //! A record of Kafka's as a message: copied once, into one buffer.
 
-use crate::buffer::shared;
+use crate::consume::buffer::shared;
 use rdkafka::{
     Timestamp,
     message::{Header as RecordHeader, Headers as RecordHeaders, OwnedHeaders},

@@ -77,52 +77,23 @@
 //! and a program built with `panic = "abort"` ends there.
 
 mod admin;
-mod asking;
-mod assignment;
-mod block_on;
-mod buffer;
 mod carrier;
-mod codec;
-mod commit;
+mod client;
 mod config;
-mod connect;
-mod context;
-mod errors;
-mod exchange;
+mod consume;
 mod headers;
-mod hooks;
-mod limits;
-mod oauth;
-mod offsets;
-mod partitions;
-mod pausing;
-mod pending;
-mod placing;
-mod poll;
-mod positions;
-mod producer;
-mod refusal;
-mod reports;
-mod security;
-mod settler;
-mod sink;
-mod slots;
-mod source;
-mod statistics;
-mod stock;
-mod subscription;
-mod topic_ids;
+mod produce;
 mod transaction;
-mod transactional;
-mod trouble;
 
 pub use admin::Admin;
 pub use carrier::HeaderCarrier;
+pub use client::oauth::OauthToken;
 pub use config::{Kafka, KafkaGroup};
+pub use consume::{
+    settler::KafkaSettler,
+    source::KafkaSource,
+    subscription::{Assignment, KafkaSubscription, Start},
+};
 pub use headers::HeadersUnreadable;
-pub use oauth::OauthToken;
-pub use settler::KafkaSettler;
-pub use sink::{KafkaSink, SendFuture};
-pub use source::KafkaSource;
-pub use subscription::{Assignment, KafkaSubscription, Start};
+pub use produce::sink::{KafkaSink, SendFuture};
 pub use transaction::{Transacted, Transaction, TransactionLayer};

@@ -1,6 +1,6 @@
 //! `TransactionLayer`: what a batch's handler sends, and that the batch is done, become visible together or not at all.
 
-use crate::{partitions::Span, transactional::Owned};
+use crate::consume::{partitions::Span, transactional::Owned};
 use bytes::Bytes;
 use std::{
     fmt,

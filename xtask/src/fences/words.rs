@@ -190,7 +190,7 @@ mod tests {
     fn a_client_stays_in_its_adapter() {
         let source = "let record = rdkafka::message::OwnedMessage::new();";
         assert_eq!(check(&file("crates/throughline/src/publisher.rs", source), FENCES).len(), 1);
-        assert_eq!(check(&file("crates/throughline-kafka/src/source.rs", source), FENCES).len(), 0);
+        assert_eq!(check(&file("crates/throughline-kafka/src/consume/source.rs", source), FENCES).len(), 0);
     }
 
     #[test]

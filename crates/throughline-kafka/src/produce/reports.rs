@@ -1,11 +1,12 @@
 //! What the client says of the messages of a producer, and of the producer itself.
 
 use crate::{
-    context, errors,
-    limits::Limits,
-    oauth::Tokens,
-    pending::Pending,
-    refusal::{is_away, refusal},
+    client::{
+        errors, log,
+        oauth::Tokens,
+        refusal::{is_away, refusal},
+    },
+    produce::{limits::Limits, pending::Pending},
 };
 use rdkafka::{
     ClientContext, Message as _,
@@ -218,10 +219,10 @@ impl ClientContext for Reports {
     }
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
-        if context::hung_up(facility, text) {
+        if log::hung_up(facility, text) {
             self.note(Code::BrokerTransportFailure, text);
         }
-        context::log(level, facility, text);
+        log::pass_on(level, facility, text);
     }
 
     fn stats_raw(&self, _: &[u8]) {}

@@ -1,6 +1,9 @@
 //! What the client calls back with, written down for the poll thread: nothing is decided or waited for in a callback.
 
-use crate::{asking::Answer, oauth::Tokens, refusal::refusal, statistics::Statistics, topic_ids::TopicIds};
+use crate::{
+    client::{log, oauth::Tokens},
+    consume::{asking::Answer, statistics::Statistics, topic_ids::TopicIds},
+};
 use rdkafka::{
     ClientContext, TopicPartitionList,
     client::OAuthToken,
@@ -189,39 +192,18 @@ impl ClientContext for Context {
     }
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
-        if hung_up(facility, text) {
+        if log::hung_up(facility, text) {
             self.inbox().reason = Some((Code::BrokerTransportFailure, text.to_owned()));
         }
         if matches!(level, RDKafkaLogLevel::Debug) && self.topic_ids.hear(text) {
             self.put(|inbox| inbox.made_anew = true);
         }
-        log(level, facility, text);
+        log::pass_on(level, facility, text);
     }
 
     fn stats_raw(&self, json: &[u8]) {
         if let Some(statistics) = Statistics::parse(json) {
             self.put(|inbox| inbox.statistics = Some(statistics));
         }
-    }
-}
-
-/// Whether a line of the log tells that a server hangs up on how we speak to it: the client counts that as no error.
-pub(crate) fn hung_up(facility: &str, text: &str) -> bool {
-    facility == "FAIL" && refusal(Code::BrokerTransportFailure, text).is_some()
-}
-
-/// One line of the client's own log.
-pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, text: &str) {
-    match level {
-        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
-            tracing::error!(target: "librdkafka", facility, "{text}");
-        }
-        RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => {
-            tracing::warn!(target: "librdkafka", facility, "{text}");
-        }
-        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
-            tracing::debug!(target: "librdkafka", facility, "{text}");
-        }
-        RDKafkaLogLevel::Debug => tracing::trace!(target: "librdkafka", facility, "{text}"),
     }
 }

@@ -5,15 +5,17 @@
 //! below it, and only then release the partitions, which lets the group go on.
 
 use crate::{
-    asking::Answer,
-    context::{self, Change},
-    errors,
-    hooks::Hooks,
-    placing::{Looking, Search},
-    poll::Poller,
-    slots::{NONE, Slot},
-    stock::Stock,
-    transactional::Owned,
+    client::errors,
+    consume::{
+        asking::Answer,
+        context::{self, Change},
+        hooks::Hooks,
+        placing::{Looking, Search},
+        poll::Poller,
+        slots::{NONE, Slot},
+        stock::Stock,
+        transactional::Owned,
+    },
 };
 use rdkafka::{TopicPartitionList, consumer::Consumer};
 use std::{

@@ -1,6 +1,10 @@
 //! The one producer of a [`Kafka`](crate::Kafka) handle, and the thread that serves its delivery reports.
 
-use crate::{errors, headers, limits::Limits, oauth::Tokens, pending::Pending, reports::Reports};
+use crate::{
+    client::{errors, oauth::Tokens},
+    headers,
+    produce::{limits::Limits, pending::Pending, reports::Reports},
+};
 use rdkafka::{
     ClientConfig,
     error::KafkaError,

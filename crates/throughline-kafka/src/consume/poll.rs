@@ -7,16 +7,18 @@
 
 use crate::{
     KafkaSettler,
-    asking::{self, Ask},
-    commit::Outstanding,
-    connect::connect,
-    context::{Change, Context},
-    exchange::Exchange,
+    consume::{
+        asking::{self, Ask},
+        commit::Outstanding,
+        connect::connect,
+        context::{Change, Context},
+        exchange::Exchange,
+        placing::Search,
+        slots::{Held, Slot},
+        subscription::Plan,
+        trouble::LOOK_FOR_TOPICS,
+    },
     headers::{Copier, HeadersUnreadable},
-    placing::Search,
-    slots::{Held, Slot},
-    subscription::Plan,
-    trouble::LOOK_FOR_TOPICS,
 };
 use rdkafka::{
     Message as _,

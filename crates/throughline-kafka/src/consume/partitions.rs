@@ -1,6 +1,6 @@
 //! One partition, shared by the poll thread and the settlers of its messages.
 
-use crate::{
+use crate::consume::{
     offsets::{Mark, Refused, Ticket, Tracker},
     slots::NONE,
 };

@@ -1,11 +1,13 @@
 //! What the client reports as an error: what ends the source, and what heals while it goes on.
 
 use crate::{
-    asking::Ask,
-    codec::Unreadable,
-    errors,
-    poll::Poller,
-    slots::{NONE, Slot},
+    client::errors,
+    consume::{
+        asking::Ask,
+        codec::Unreadable,
+        poll::Poller,
+        slots::{NONE, Slot},
+    },
 };
 use rdkafka::{consumer::Consumer, error::KafkaError, types::RDKafkaErrorCode as Code};
 use std::time::{Duration, Instant};

@@ -1,8 +1,11 @@
 //! The partitions that the poll thread knows, and the way of a record of theirs to the worker.
 
 use crate::{
-    HeadersUnreadable, KafkaSettler, offsets::Refused, partitions::Partition, poll::Poller, stock::Stock,
-    topic_ids::Mark, transactional::Transactional,
+    HeadersUnreadable, KafkaSettler,
+    consume::{
+        offsets::Refused, partitions::Partition, poll::Poller, stock::Stock, topic_ids::Mark,
+        transactional::Transactional,
+    },
 };
 use std::{
     collections::HashMap,

@@ -1,6 +1,9 @@
 //! What is done is committed from here, one request at a time.
 
-use crate::{asking::Ask, errors, poll::Poller, topic_ids};
+use crate::{
+    client::errors,
+    consume::{asking::Ask, poll::Poller, topic_ids},
+};
 use rdkafka::{Offset, TopicPartitionList, error::KafkaError, types::RDKafkaErrorCode as Code};
 use std::{
     sync::atomic::Ordering,

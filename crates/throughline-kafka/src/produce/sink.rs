@@ -1,6 +1,6 @@
 //! Sending to one topic.
 
-use crate::{Kafka, Transaction, producer::Producer, transaction::Sending};
+use crate::{Kafka, Transaction, produce::producer::Producer, transaction::Sending};
 use std::{
     fmt,
     future::Future,

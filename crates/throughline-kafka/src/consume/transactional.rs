@@ -6,14 +6,15 @@
 
 use crate::{
     Kafka,
-    context::Context,
-    errors,
-    exchange::Exchange,
-    oauth::Tokens,
-    partitions::Partition,
-    positions::Wanted,
-    producer::Producer,
-    topic_ids::{self, Mark},
+    client::{errors, oauth::Tokens},
+    consume::{
+        context::Context,
+        exchange::Exchange,
+        partitions::Partition,
+        positions::Wanted,
+        topic_ids::{self, Mark},
+    },
+    produce::producer::Producer,
 };
 use bytes::Bytes;
 use rdkafka::{
@@ -218,7 +219,7 @@ impl Owned {
         Ok(list)
     }
 
-    fn client(&self) -> &crate::producer::Client {
+    fn client(&self) -> &crate::produce::producer::Client {
         self.by.producer.client()
     }
 }

@@ -4,7 +4,11 @@
 //! The client could choose by itself (`auto.offset.reset`), but says nobody that it did, nor what it passed over. So it
 //! is told to choose nothing: each partition is assigned with a place that was looked up here, and what is gone is said.
 
-use crate::{Start, context::Context, errors, topic_ids::Mark};
+use crate::{
+    Start,
+    client::errors,
+    consume::{context::Context, topic_ids::Mark},
+};
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},

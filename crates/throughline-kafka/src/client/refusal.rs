@@ -1,6 +1,6 @@
 //! What keeps a client from its servers, and no waiting helps against.
 
-use crate::errors;
+use crate::client::errors;
 use rdkafka::types::RDKafkaErrorCode as Code;
 use throughline_core::{Error, ErrorKind};
 

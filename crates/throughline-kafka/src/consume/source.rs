@@ -1,6 +1,9 @@
 //! A member of a consumer group, as a source of deliveries.
 
-use crate::{KafkaSettler, exchange::Exchange, poll, subscription::Plan};
+use crate::{
+    KafkaSettler,
+    consume::{exchange::Exchange, poll, subscription::Plan},
+};
 use std::{
     fmt,
     future::{Future, poll_fn},

@@ -5,12 +5,15 @@
 //! synchronously, and the poll thread waits for its answer as long as it wants to, polling meanwhile.
 
 use crate::{
-    Start, connect,
-    context::Context,
-    errors,
-    positions::{self, Place, Wanted},
-    topic_ids::{self, Mark},
-    transactional::{Refused, Transactions},
+    Start,
+    client::errors,
+    consume::{
+        connect,
+        context::Context,
+        positions::{self, Place, Wanted},
+        topic_ids::{self, Mark},
+        transactional::{Refused, Transactions},
+    },
 };
 use rdkafka::{
     TopicPartitionList,

@@ -1,6 +1,10 @@
 //! What to consume, and how to share it within the group.
 
-use crate::{Kafka, KafkaSource, errors, hooks::Hooks, transactional::Transactions};
+use crate::{
+    Kafka, KafkaSource,
+    client::errors,
+    consume::{hooks::Hooks, transactional::Transactions},
+};
 use rdkafka::{ClientConfig, config::RDKafkaLogLevel};
 use std::{
     sync::Arc,

@@ -10,7 +10,7 @@
 //!
 //! Where no id is heard (a broker before 2.8, another librdkafka) none is written and nothing is concluded.
 
-use crate::context::Context;
+use crate::consume::context::Context;
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},

@@ -1,6 +1,6 @@
 //! The answer to one record.
 
-use crate::{
+use crate::consume::{
     offsets::{Mark, Ticket},
     partitions::Partition,
 };

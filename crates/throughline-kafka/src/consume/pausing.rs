@@ -1,6 +1,6 @@
 //! Which partitions are paused in the client: one alone that is blocked, or all while nobody wants anything.
 
-use crate::{
+use crate::consume::{
     partitions::Partition,
     poll::Poller,
     slots::{Held, Slot},

@@ -1,11 +1,11 @@
 //! The start: servers that answer and topics that exist, or an error that says which do not.
 
 use crate::{
-    context::Context,
-    errors,
-    exchange::Exchange,
-    refusal::{Refusal, is_away, refusal},
-    subscription::Plan,
+    client::{
+        errors,
+        refusal::{Refusal, is_away, refusal},
+    },
+    consume::{context::Context, exchange::Exchange, subscription::Plan},
 };
 use rdkafka::{
     consumer::{BaseConsumer, Consumer},

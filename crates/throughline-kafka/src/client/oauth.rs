@@ -1,6 +1,6 @@
 //! Tokens for SASL OAUTHBEARER.
 
-use crate::block_on::block_on;
+use crate::client::block_on::block_on;
 use rdkafka::client::OAuthToken;
 use std::{
     error::Error as StdError,

@@ -6,7 +6,7 @@
 //! So an end counts if two of them in a row show it with nothing queued, nothing is open, and nothing was read, paused
 //! or moved in between.
 
-use crate::{poll::Poller, slots::Slot};
+use crate::consume::{poll::Poller, slots::Slot};
 use serde::Deserialize;
 use std::collections::HashMap;
 use throughline_core::Event;

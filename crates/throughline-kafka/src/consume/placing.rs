@@ -1,12 +1,15 @@
 //! From partitions that were given to us, or that the client lost its place in, to places to read them from.
 
 use crate::{
-    asking::Ask,
-    context, errors,
-    poll::Poller,
-    positions::{self, Place, Wanted},
-    slots::NONE,
-    subscription::Start,
+    client::errors,
+    consume::{
+        asking::Ask,
+        context,
+        poll::Poller,
+        positions::{self, Place, Wanted},
+        slots::NONE,
+        subscription::Start,
+    },
 };
 use rdkafka::{
     Offset, TopicPartitionList, error::KafkaError, topic_partition_list::TopicPartitionListElem,

@@ -3,7 +3,7 @@
 
 use crate::{
     cases::runtime,
-    queue::{self, IN_FLIGHT, MESSAGES, ROUNDS},
+    queue::{self, IN_FLIGHT, ROUNDS},
     rows::Rows,
 };
 use google_cloud_auth::credentials::anonymous;
@@ -15,6 +15,8 @@ use throughline::{
 };
 
 const PROJECT: &str = "bench";
+/// Messages of a round, which takes five seconds.
+const MESSAGES: u64 = 10_000;
 
 /// Fills a subscription, and empties it, for each loop in turn.
 ///
@@ -42,12 +44,12 @@ async fn round(address: &str, which: Loop) -> Result<f64, BoxError> {
     let name = format!("bench-{:08x}", fastrand::u32(..));
     pubsub.create_topic(&name).await?;
     pubsub.create_subscription(&NewSubscription::new(&name, &name)).await?;
-    queue::fill(pubsub.topic(&name)).await?;
+    queue::fill(pubsub.topic(&name), MESSAGES).await?;
     let began = Instant::now();
     match which {
         Loop::Raw => raw(address, &name).await?,
         // The emulator gives each stream its share of messages a second: of equal streams, then.
-        Loop::Worker => queue::worker(pubsub.subscribe(&name).streams(1)).await?,
+        Loop::Worker => queue::worker(pubsub.subscribe(&name).streams(1), MESSAGES).await?,
     }
     Ok(MESSAGES as f64 / began.elapsed().as_secs_f64())
 }

@@ -9,18 +9,16 @@ use throughline::{
     BoxError, Endpoint, Message, Publisher, Runtime, Subscription, Telemetry, Worker, handler,
 };
 
-/// Messages of a round.
-pub(crate) const MESSAGES: u64 = 10_000;
 /// How often each loop empties the queue.
 pub(crate) const ROUNDS: usize = 3;
 /// What a worker may run at once, and the raw loop has as near to it as it can.
 pub(crate) const IN_FLIGHT: usize = 64;
 
 /// Sends a round's messages, of 100 bytes.
-pub(crate) async fn fill(sink: impl Endpoint) -> Result<(), BoxError> {
+pub(crate) async fn fill(sink: impl Endpoint, messages: u64) -> Result<(), BoxError> {
     let publisher = Publisher::with_telemetry(sink, &Telemetry::off());
     let body = "x".repeat(100);
-    for chunk in (0..MESSAGES).collect::<Vec<_>>().chunks(1_000) {
+    for chunk in (0..messages).collect::<Vec<_>>().chunks(1_000) {
         for receipt in publisher.send_all(chunk.iter().map(|_| Message::new(body.clone()))).await {
             receipt?;
         }
@@ -29,11 +27,11 @@ pub(crate) async fn fill(sink: impl Endpoint) -> Result<(), BoxError> {
 }
 
 /// Empties it by a worker.
-pub(crate) async fn worker(subscription: impl Subscription) -> Result<(), BoxError> {
+pub(crate) async fn worker(subscription: impl Subscription, messages: u64) -> Result<(), BoxError> {
     let mut runtime = Runtime::new(Telemetry::off())?;
     let stack = || handler(|message: Message| async move { drop(black_box(message)) });
     let handle = runtime.spawn(Worker::new("bench", subscription, stack).in_flight(IN_FLIGHT));
-    while handle.status().counts.acked < MESSAGES {
+    while handle.status().counts.acked < messages {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     // The drain waits for what is open and is not what is measured.

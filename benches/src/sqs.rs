@@ -3,7 +3,7 @@
 use crate::{
     cases::runtime,
     measure::spread,
-    queue::{self, IN_FLIGHT, MESSAGES, ROUNDS},
+    queue::{self, IN_FLIGHT, ROUNDS},
     rows::{Rows, Target},
 };
 use aws_sdk_sqs::{
@@ -12,7 +12,7 @@ use aws_sdk_sqs::{
         BehaviorVersion, ConfigBag, Credentials, Intercept, Region, RuntimeComponents,
         interceptors::BeforeTransmitInterceptorContextRef,
     },
-    types::DeleteMessageBatchRequestEntry,
+    types::{DeleteMessageBatchRequestEntry, MessageSystemAttributeName::All},
 };
 use std::{
     hint::black_box,
@@ -24,6 +24,9 @@ use std::{
 };
 use throughline::{BoxError, sqs::Sqs};
 use tokio::task::JoinSet;
+
+/// Messages of a round, which takes five seconds.
+const MESSAGES: u64 = 80_000;
 
 /// One round of one loop.
 #[derive(Clone, Copy, Debug)]
@@ -69,14 +72,14 @@ async fn round(endpoint: &str, which: Loop) -> Result<Round, BoxError> {
     let client = Client::from_conf(config(endpoint).interceptor(count.clone()).build());
     let name = format!("bench-{:08x}", fastrand::u32(..));
     let url = client.create_queue().queue_name(&name).send().await?.queue_url.unwrap_or_default();
-    queue::fill(Sqs::local(endpoint).queue(&url)).await?;
+    queue::fill(Sqs::local(endpoint).queue(&url), MESSAGES).await?;
     count.reset();
     let began = Instant::now();
     match which {
         Loop::Raw => raw(&client, &url).await?,
         Loop::Worker => {
             let subscription = Sqs::from_client(client.clone()).subscribe(&url);
-            queue::worker(subscription.wait(Duration::from_secs(1))).await?;
+            queue::worker(subscription.wait(Duration::from_secs(1)), MESSAGES).await?;
         }
     }
     let per_second = MESSAGES as f64 / began.elapsed().as_secs_f64();
@@ -86,7 +89,8 @@ async fn round(endpoint: &str, which: Loop) -> Result<Round, BoxError> {
     Ok(round)
 }
 
-/// As many polls of ten as fit, each of which deletes what it brought before the next.
+/// As many polls of ten as fit, each of which deletes what it brought before the next. They ask for the attributes too,
+/// without which nobody can read a context.
 async fn raw(client: &Client, url: &str) -> Result<(), BoxError> {
     let done = Arc::<AtomicU64>::default();
     let mut loops = JoinSet::new();
@@ -95,6 +99,7 @@ async fn raw(client: &Client, url: &str) -> Result<(), BoxError> {
         loops.spawn(async move {
             while done.load(SeqCst) < MESSAGES {
                 let ask = client.receive_message().queue_url(&url).max_number_of_messages(10);
+                let ask = ask.message_attribute_names("All").message_system_attribute_names(All);
                 let messages = ask.wait_time_seconds(1).send().await?.messages.unwrap_or_default();
                 if messages.is_empty() {
                     continue;

@@ -31,7 +31,6 @@ pub(crate) struct Ground {
 /// Roles that run in this process.
 pub(crate) struct Running {
     runtime: Runtime,
-    workers: usize,
     servers: Vec<JoinHandle<std::io::Result<()>>>,
     over: watch::Sender<bool>,
 }
@@ -79,7 +78,7 @@ async fn stdin_ended() {
 impl Running {
     pub(crate) fn new(telemetry: Telemetry) -> Result<Self, BoxError> {
         let runtime = Runtime::new(telemetry)?.grace(GRACE);
-        Ok(Running { runtime, workers: 0, servers: Vec::new(), over: watch::Sender::new(false) })
+        Ok(Running { runtime, servers: Vec::new(), over: watch::Sender::new(false) })
     }
 
     pub(crate) async fn start(&mut self, role: Role, ground: &Ground) -> Result<(), BoxError> {
@@ -101,7 +100,6 @@ impl Running {
             Role::Letters => store::letters(subscription(Hop::DeadLetters), database),
         };
         self.runtime.spawn(worker);
-        self.workers += 1;
         Ok(())
     }
 
@@ -118,7 +116,7 @@ impl Running {
 
     /// Runs until told; then the servers answer what they took, and the workers finish.
     pub(crate) async fn until(self, told: impl Future<Output = ()>) -> Result<(), BoxError> {
-        let Running { runtime, workers, servers, over } = self;
+        let Running { runtime, servers, over } = self;
         let stopped = async {
             told.await;
             over.send_replace(true);
@@ -126,11 +124,6 @@ impl Running {
                 let _ = tokio::time::timeout(GRACE, server).await;
             }
         };
-        // A runtime without a worker has nothing to wait for, which a role of HTTP alone has not either.
-        if workers == 0 {
-            stopped.await;
-            return Ok(runtime.until(std::future::ready(())).await?);
-        }
         Ok(runtime.until(stopped).await?)
     }
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says that it failed by a panic")]
 
+mod a_runtime_needs_no_worker;
 mod a_status_is_waited_for;
 mod site;
 mod the_tower_contract_holds;

@@ -9,7 +9,7 @@ use crate::{
 };
 use futures_util::{
     FutureExt,
-    future::{join_all, select, select_all},
+    future::{join_all, pending, select, select_all},
 };
 use std::{
     fmt,
@@ -125,9 +125,9 @@ impl Runtime {
         handle
     }
 
-    /// Runs until `signal` resolves, or until every worker has ended by itself, then drains: no more demand; what
-    /// waits is given back; what runs finishes, up to two seconds before the end of the grace; publishers, then
-    /// settlements, then spans are flushed.
+    /// Runs until `signal` resolves, or until every worker (of one or more) has ended by itself, then drains: no more
+    /// demand; what waits is given back; what runs finishes, up to two seconds before the end of the grace; publishers,
+    /// then settlements, then spans are flushed.
     ///
     /// # Cancel safety
     /// Dropping it cancels the workers: what runs is given back, and nothing is flushed.
@@ -136,8 +136,14 @@ impl Runtime {
     /// Names the first step that was not done in its time, or the worker that had given up.
     pub async fn until<F: Future>(mut self, signal: F) -> Result<(), ShutdownError> {
         {
-            let all_ended = join_all(self.workers.iter().map(WorkerHandle::ended));
-            select(pin!(signal.map(drop)), pin!(all_ended.map(drop))).await;
+            let all_ended = async {
+                // Without any, there is none that could end by itself.
+                if self.workers.is_empty() {
+                    pending::<()>().await;
+                }
+                join_all(self.workers.iter().map(WorkerHandle::ended)).await;
+            };
+            select(pin!(signal.map(drop)), pin!(all_ended)).await;
         }
         let since = Instant::now();
         let deadline = since + self.grace;

@@ -76,7 +76,10 @@ pub(crate) fn find(
         _ => Offsets::new(),
     };
     // What was added to a topic since the group began there was empty then: nothing in it is from before.
-    let before = if start == Start::Latest { partitions_before(consumer, &wanted)? } else { HashMap::new() };
+    let before = match start {
+        Start::Latest => partitions_before(consumer, &wanted, all_known)?,
+        _ => HashMap::new(),
+    };
     let timed = match start {
         Start::At(time) if !all_known => offsets(consumer, &wanted, Offset::Offset(millis(time)))?,
         _ => Offsets::new(),
@@ -148,9 +151,11 @@ fn committed<'a>(
 }
 
 /// How many partitions each topic had when the group began there, as far as its commits say; 0 if it was another topic.
+/// Where all is known nobody is asked. From here on, commits say how many there are now.
 fn partitions_before(
     consumer: &BaseConsumer<Context>,
     wanted: &[Wanted],
+    all_known: bool,
 ) -> KafkaResult<HashMap<String, i32>> {
     let ids = &consumer.context().topic_ids;
     let mut before = HashMap::new();
@@ -159,7 +164,7 @@ fn partitions_before(
         let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
         let of = |number| Wanted { topic: topic.clone(), number, refused: None, mark: None };
         let all: Vec<Wanted> = partitions.map(|partition| of(partition.id())).collect();
-        let (_, marks) = committed(consumer, all.iter())?;
+        let (_, marks) = if all_known { Default::default() } else { committed(consumer, all.iter())? };
         let now = ids.mark(topic);
         let count = |mark: &Mark| match &now {
             Some(now) if mark.is_of_another_topic(now) => Some(0),

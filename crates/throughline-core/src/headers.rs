@@ -13,6 +13,17 @@ pub struct Header {
     pub value: Option<Bytes>,
 }
 
+impl Header {
+    /// What the name of a header begins with that is written to a dead letter. An adapter whose broker has no room for
+    /// them all leaves out these, and not those of the message that came.
+    pub const DEAD_LETTER: &str = "throughline-dead-letter-";
+
+    /// Which field of a dead letter this is, if it is one.
+    pub fn dead_letter_field(&self) -> Option<&str> {
+        self.name.strip_prefix(Self::DEAD_LETTER)
+    }
+}
+
 /// The ordered list of a message's headers.
 ///
 /// Duplicates, nulls, empty names and values that are not UTF-8 are kept as they came. Cloning costs a few reference

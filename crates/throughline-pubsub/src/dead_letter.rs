@@ -7,8 +7,6 @@ use crate::encode::{Attributes, LONGEST_VALUE, MOST_ATTRIBUTES};
 use std::collections::BTreeMap;
 use throughline_core::{Header, Headers};
 
-/// What the headers have that are a field of a dead letter begin with this.
-const FIELDS: &str = "throughline-dead-letter-";
 /// The attribute that has all of them where there is no room for each.
 pub(crate) const PACKED: &str = "throughline-dead-letter";
 /// Attributes that are left to a context: `traceparent`, and its copy.
@@ -16,14 +14,10 @@ const CONTEXT: usize = 2;
 /// What can be done without, then what can be shortened.
 const LAST: [&str; 2] = ["tracestate", "reason"];
 
-pub(crate) fn is_field(name: &str) -> bool {
-    name.starts_with(FIELDS)
-}
-
 /// Adds the fields that are among the headers.
 pub(crate) fn write(headers: &Headers, attributes: &mut Attributes, topic: &str) {
     let field = |header: &Header| {
-        let name = header.name.strip_prefix(FIELDS)?.to_owned();
+        let name = header.dead_letter_field()?.to_owned();
         Some((name, shortened(&String::from_utf8_lossy(header.value.as_ref()?), LONGEST_VALUE).to_owned()))
     };
     let fields: BTreeMap<String, String> = headers.iter().filter_map(field).collect();
@@ -31,7 +25,9 @@ pub(crate) fn write(headers: &Headers, attributes: &mut Attributes, topic: &str)
         return;
     }
     if attributes.len() + fields.len() + CONTEXT <= MOST_ATTRIBUTES {
-        attributes.extend(fields.into_iter().map(|(name, value)| (format!("{FIELDS}{name}"), value)));
+        attributes.extend(
+            fields.into_iter().map(|(name, value)| (format!("{}{name}", Header::DEAD_LETTER), value)),
+        );
     } else if attributes.len() < MOST_ATTRIBUTES
         && let Some(packed) = pack(fields)
     {
@@ -70,7 +66,7 @@ fn pack(mut fields: BTreeMap<String, String>) -> Option<String> {
 pub(crate) fn unpack(packed: &str) -> Option<Vec<Header>> {
     let fields = serde_json::from_str::<BTreeMap<String, String>>(packed).ok()?;
     let header = |(name, value): (String, String)| Header {
-        name: format!("{FIELDS}{name}").into(),
+        name: format!("{}{name}", Header::DEAD_LETTER).into(),
         value: Some(value.into()),
     };
     Some(fields.into_iter().map(header).collect())
@@ -91,7 +87,8 @@ mod tests {
         for (name, value) in
             [("id", "4711"), ("reason", reason), ("tracestate", state), ("time", "1700000000123")]
         {
-            headers.append(format!("{FIELDS}{name}"), Bytes::copy_from_slice(value.as_bytes()));
+            headers
+                .append(format!("{}{name}", Header::DEAD_LETTER), Bytes::copy_from_slice(value.as_bytes()));
         }
         headers
     }
@@ -114,7 +111,8 @@ mod tests {
         assert_eq!(attributes.len(), 100);
         let unpacked = unpack(&attributes[PACKED]).unwrap();
         let value = |name: &str| {
-            let found = unpacked.iter().find(|header| header.name == format!("{FIELDS}{name}"));
+            let found =
+                unpacked.iter().find(|header| header.name == format!("{}{name}", Header::DEAD_LETTER));
             found.and_then(|header| header.value.clone()).unwrap_or_default()
         };
         assert_eq!([value("id"), value("reason"), value("tracestate")], ["4711", "odd", "a=1"]);

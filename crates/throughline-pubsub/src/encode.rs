@@ -94,7 +94,7 @@ fn own_attributes(headers: &Headers, topic: &str) -> Result<Attributes, Error> {
     let mut attributes = Attributes::with_capacity(headers.len() + CONTEXT.len());
     for header in headers.iter() {
         let name = &*header.name;
-        if is_context(name) || dead_letter::is_field(name) {
+        if is_context(name) || header.dead_letter_field().is_some() {
             continue;
         }
         let refused = |what: &str| Err(unrepresentable(topic, format!("header {name:?} {what}")));

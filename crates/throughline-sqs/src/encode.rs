@@ -7,7 +7,7 @@
 use crate::{
     AttributeTypes, DeduplicationId, Delay, SqsMetadata,
     envelope::{XRAY_FIELD, to_xray},
-    headers::{DEAD_LETTER, DEAD_LETTER_FIELDS, KEY, pack},
+    headers::{DEAD_LETTER, KEY, pack},
     text,
 };
 use aws_sdk_sqs::{
@@ -159,7 +159,7 @@ fn own_attributes(
     let mut attributes = Attributes::new();
     for header in message.headers().iter() {
         let name = &*header.name;
-        if is_context(name) || name.starts_with(DEAD_LETTER_FIELDS) {
+        if is_context(name) || header.dead_letter_field().is_some() {
             continue;
         }
         if !text::is_name(name) {

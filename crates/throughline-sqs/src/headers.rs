@@ -20,8 +20,6 @@ use throughline_core::{ByteString, Destination, Header, Headers, Message, Origin
 pub(crate) const KEY: &str = "throughline-key";
 /// The attribute that carries what was written to a dead letter: ten attributes are too few for each to have its own.
 pub(crate) const DEAD_LETTER: &str = "throughline-dead-letter";
-/// What the headers have that are in there begin with this.
-pub(crate) const DEAD_LETTER_FIELDS: &str = "throughline-dead-letter-";
 /// Attributes of our own, beside those of a trace context.
 pub(crate) const OURS: [&str; 2] = [KEY, DEAD_LETTER];
 
@@ -145,7 +143,7 @@ impl Attributes {
     fn unpack(&mut self, packed: &Bytes) {
         match serde_json::from_slice::<BTreeMap<String, String>>(packed) {
             Ok(fields) => self.headers.extend(fields.into_iter().map(|(name, value)| Header {
-                name: format!("{DEAD_LETTER_FIELDS}{name}").into(),
+                name: format!("{}{name}", Header::DEAD_LETTER).into(),
                 value: Some(value.into()),
             })),
             Err(_) => self.headers.append(ByteString::from_static(DEAD_LETTER), Some(packed.clone())),
@@ -156,7 +154,7 @@ impl Attributes {
 /// The fields of a dead letter in one attribute; `None` if there are none.
 pub(crate) fn pack(headers: &Headers) -> Option<String> {
     let field = |header: &Header| {
-        let name = header.name.strip_prefix(DEAD_LETTER_FIELDS)?.to_owned();
+        let name = header.dead_letter_field()?.to_owned();
         Some((name, String::from_utf8_lossy(header.value.as_ref()?).into_owned()))
     };
     let fields: BTreeMap<String, String> = headers.iter().filter_map(field).collect();

@@ -27,9 +27,6 @@ use throughline_core::{
 const IN_FLIGHT: usize = 10_000;
 const IN_FLIGHT_BYTES: usize = 64 * 1024 * 1024;
 
-/// What the headers have that are written to a dead letter begin with this.
-const DEAD_LETTER_FIELDS: &str = "throughline-dead-letter-";
-
 /// How often the thread looks whether it is still needed.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -123,10 +120,10 @@ impl Producer {
 
     fn enqueue(&self, message: &Message, topic: &str, pending: Box<Pending>) {
         let Some((error, pending)) = self.offer(message, message.headers(), topic, pending) else { return };
-        let is_field = |header: &&Header| header.name.starts_with(DEAD_LETTER_FIELDS);
+        let is_field = |header: &Header| header.dead_letter_field().is_some();
         // A dead letter is what was received: nobody can make it smaller, and it would fail for ever.
         let too_large = errors::code(&error) == Code::MessageSizeTooLarge;
-        let refused = if too_large && message.headers().iter().any(|header| is_field(&header)) {
+        let refused = if too_large && message.headers().iter().any(is_field) {
             tracing::warn!(topic, "a dead letter is as large as is sent: why it failed is not written to it");
             let own = message.headers().iter().filter(|header| !is_field(header)).cloned().collect();
             self.offer(message, &own, topic, pending)
